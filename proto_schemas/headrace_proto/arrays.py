@@ -1,0 +1,68 @@
+"""How a batch's tensors lie in a payload: the layout that both sides work out from a plan's outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .frame import Buffer, FrameError, aligned
+from .plan import Output
+
+TENSOR_DTYPES = ("uint8", "int64", "float16", "float32", "float64", "int32", "bool")
+"""The dtypes that travel as tensors: little-endian, C order. Strings ("str") travel in the header."""
+STRING = "str"
+
+
+def tensor_outputs(outputs: Sequence[Output]) -> list[Output]:
+    return [output for output in outputs if output.dtype != STRING]
+
+
+def string_outputs(outputs: Sequence[Output]) -> list[Output]:
+    return [output for output in outputs if output.dtype == STRING]
+
+
+def nbytes(output: Output, count: int) -> int:
+    """Bytes of `count` samples of a tensor output, without padding."""
+    size = count * np.dtype(output.dtype).itemsize
+    for side in output.shape:
+        size *= side  # Python's integers: a hostile shape cannot overflow
+    return size
+
+
+def describe(outputs: Sequence[Output], count: int) -> tuple[list[dict[str, Any]], int]:
+    """The header's "tensors" for a batch of `count`, and the payload's length in bytes.
+
+    Tensors stand in the order of the outputs, each at the next multiple of 64; the payload ends where the last one does.
+    """
+    tensors: list[dict[str, Any]] = []
+    end = 0
+    for output in tensor_outputs(outputs):
+        if output.dtype not in TENSOR_DTYPES:
+            raise FrameError(f"{output.name}: dtype {output.dtype!r} does not travel; {', '.join(TENSOR_DTYPES)} do")
+        offset, length = aligned(end), nbytes(output, count)
+        tensors.append(
+            {
+                "name": output.name,
+                "dtype": output.dtype,
+                "shape": [count, *output.shape],
+                "offset": offset,
+                "length": length,
+            }
+        )
+        end = offset + length
+    return tensors, end
+
+
+def views(tensors: Sequence[Mapping[str, Any]], payload: Buffer) -> dict[str, NDArray[Any]]:
+    """The tensors as arrays that share the payload's memory, by name."""
+    little = memoryview(payload)
+    return {
+        tensor["name"]: np.frombuffer(
+            little[tensor["offset"] : tensor["offset"] + tensor["length"]],
+            dtype=np.dtype(tensor["dtype"]).newbyteorder("<"),
+        ).reshape(tensor["shape"])
+        for tensor in tensors
+    }

@@ -1,0 +1,125 @@
+"""Framing: how one message stands in the stream of bytes. Pure functions; `docs/protocol.md` says it in words.
+
+    0x92  0xc6 u32 header-length  header  0xc6 u32 payload-length  payload
+
+is one msgpack array of two `bin 32` values. The header is a msgpack map, padded by its key "pad" so that the payload
+begins at a multiple of 64 bytes in the frame.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+import msgpack
+
+PROTOCOL = 1
+"""The protocol's number; it changes when an old reader would misread a new frame."""
+ALIGNMENT = 64
+"""Bytes; what TensorFlow asks of a buffer that it adopts without copying."""
+MAX_HEADER = 16 * 2**20
+MAX_PAYLOAD = 2**30
+PREFIX_LENGTH = 6
+"""Bytes before the header."""
+INFIX_LENGTH = 5
+"""Bytes between the header and the payload."""
+
+_PREFIX = struct.Struct(">BBI")
+_INFIX = struct.Struct(">BI")
+_ARRAY_OF_2, _BIN_32 = 0x92, 0xC6
+_CRC_KEY = "crc32"
+_CRC_LENGTH = 4
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+
+class FrameError(ValueError):
+    """Bytes that are no frame of this protocol."""
+
+
+def aligned(length: int) -> int:
+    """The least multiple of 64 that is not below `length`."""
+    return -(-length // ALIGNMENT) * ALIGNMENT
+
+
+def pack_head(header: Mapping[str, Any], payload: Iterable[Buffer] = (), *, checksum: bool = False) -> bytes:
+    """All of a frame that stands before its payload. `payload` is the payload in parts, which is not copied.
+
+    With `checksum` the header ends in a CRC-32 of itself (up to the checksum's own four bytes) and the payload.
+    Raises FrameError if a part is larger than the protocol allows.
+    """
+    parts = list(payload)
+    payload_length = sum(memoryview(part).nbytes for part in parts)
+    body = _padded(dict(header), checksum)
+    if len(body) > MAX_HEADER or payload_length > MAX_PAYLOAD:
+        raise FrameError(
+            f"a frame's header may have {MAX_HEADER} bytes and its payload {MAX_PAYLOAD}; "
+            f"these have {len(body)} and {payload_length}: ask for a smaller batch"
+        )
+    if checksum:
+        body = body[:-_CRC_LENGTH] + _crc(body, parts).to_bytes(_CRC_LENGTH, "big")
+    return b"".join((_PREFIX.pack(_ARRAY_OF_2, _BIN_32, len(body)), body, _INFIX.pack(_BIN_32, payload_length)))
+
+
+def parse_prefix(data: Buffer) -> int:
+    """The header's length, from a frame's first 6 bytes."""
+    array, binary, length = _PREFIX.unpack(data)
+    if array != _ARRAY_OF_2 or binary != _BIN_32:
+        raise FrameError(f"a frame begins with the bytes 92 c6, found {bytes(data[:2]).hex(' ')}")
+    if length > MAX_HEADER:
+        raise FrameError(f"a frame's header has at most {MAX_HEADER} bytes, this one says {length}")
+    return int(length)
+
+
+def parse_infix(data: Buffer) -> int:
+    """The payload's length, from the 5 bytes after the header."""
+    binary, length = _INFIX.unpack(data)
+    if binary != _BIN_32:
+        raise FrameError(f"a payload begins with the byte c6, found {binary:02x}")
+    if length > MAX_PAYLOAD:
+        raise FrameError(f"a frame's payload has at most {MAX_PAYLOAD} bytes, this one says {length}")
+    return int(length)
+
+
+def parse_header(data: Buffer) -> dict[str, Any]:
+    """The header's map, checked for the protocol's number and a kind."""
+    try:
+        header = msgpack.unpackb(data, raw=False, strict_map_key=False)
+    except (ValueError, TypeError, RecursionError) as error:  # msgpack's own errors are ValueErrors
+        raise FrameError(f"a frame's header is not msgpack: {error}") from error
+    if not isinstance(header, dict):
+        raise FrameError(f"a frame's header must be a map, found {type(header).__name__}")
+    if header.get("protocol") != PROTOCOL:
+        raise FrameError(f"this reader knows protocol {PROTOCOL}, the frame says {header.get('protocol')!r}")
+    if not isinstance(header.get("kind"), str):
+        raise FrameError(f"a frame's kind must be a string, found {header.get('kind')!r}")
+    return header
+
+
+def check(header_bytes: Buffer, header: Mapping[str, Any], payload: Buffer) -> None:
+    """Raises FrameError unless the frame carries a checksum and it fits."""
+    expected = header.get(_CRC_KEY)
+    if not isinstance(expected, bytes) or bytes(header_bytes[-_CRC_LENGTH:]) != expected:
+        raise FrameError("a checksum was asked for, and the frame carries none at its header's end")
+    actual = _crc(header_bytes, [payload]).to_bytes(_CRC_LENGTH, "big")
+    if actual != expected:
+        raise FrameError(f"the frame's checksum is {expected.hex()}, its bytes give {actual.hex()}: damaged on the way")
+
+
+def _padded(header: dict[str, Any], checksum: bool) -> bytes:
+    header["pad"] = b""
+    if checksum:
+        header[_CRC_KEY] = bytes(_CRC_LENGTH)  # last, so that its bytes are the header's last
+    bare = msgpack.packb(header)
+    header["pad"] = bytes(-(PREFIX_LENGTH + len(bare) + INFIX_LENGTH) % ALIGNMENT)
+    packed: bytes = msgpack.packb(header)
+    return packed
+
+
+def _crc(header_bytes: Buffer, payload: Iterable[Buffer]) -> int:
+    crc = zlib.crc32(memoryview(header_bytes)[:-_CRC_LENGTH])
+    for part in payload:
+        crc = zlib.crc32(part, crc)
+    return crc

@@ -1,0 +1,177 @@
+"""The headers of the four kinds of frames: made by the server, checked by the client."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import arrays, checks
+from .frame import PROTOCOL, FrameError
+from .plan import Output
+
+COMPLETE, DRAINING = "complete", "draining"
+"""An `end` frame's reasons: the epoch is over, or the server is going away."""
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """A sample whose content could not be decoded, and the one that stands in its place."""
+
+    position: int
+    key: str
+    by: str
+    reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"position": self.position, "key": self.key, "by": self.by, "reason": self.reason}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A `batch` frame's header: samples [start, start + count) of an epoch's order."""
+
+    plan: str
+    engine: str
+    epoch: int
+    start: int
+    count: int
+    tensors: Sequence[Mapping[str, Any]]
+    strings: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    escaped: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """For each string column, the samples in the batch whose string was not UTF-8 and is escaped."""
+    replaced: Sequence[Replaced] = ()
+
+    def header(self) -> dict[str, Any]:
+        header = {
+            "protocol": PROTOCOL,
+            "kind": "batch",
+            "plan": self.plan,
+            "engine": self.engine,
+            "epoch": self.epoch,
+            "start": self.start,
+            "count": self.count,
+            "tensors": list(self.tensors),
+            "strings": dict(self.strings),
+        }
+        if self.escaped:
+            header["escaped"] = dict(self.escaped)
+        if self.replaced:
+            header["replaced"] = [entry.to_json() for entry in self.replaced]
+        return header
+
+
+@dataclass(frozen=True)
+class End:
+    """An `end` frame's header: the stream is over; `next` is the position that it would have gone on from."""
+
+    epoch: int
+    next: int
+    reason: str
+
+    def header(self) -> dict[str, Any]:
+        return {"protocol": PROTOCOL, "kind": "end", "epoch": self.epoch, "next": self.next, "reason": self.reason}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An `error` frame's header: the stream ends here, because of one sample or of the server."""
+
+    code: str
+    message: str
+    epoch: int
+    position: int
+    key: str | None = None
+    retry: bool = False
+    """True where another server, or a later moment, may answer otherwise."""
+
+    def header(self) -> dict[str, Any]:
+        return {
+            "protocol": PROTOCOL,
+            "kind": "error",
+            "code": self.code,
+            "message": self.message,
+            "epoch": self.epoch,
+            "position": self.position,
+            "key": self.key,
+            "retry": self.retry,
+        }
+
+
+@dataclass(frozen=True)
+class Ping:
+    """A `ping` frame's header: nothing to send yet, and alive."""
+
+    def header(self) -> dict[str, Any]:
+        return {"protocol": PROTOCOL, "kind": "ping"}
+
+
+Message = Batch | End | Failure | Ping
+
+
+def parse(header: Mapping[str, Any]) -> Message:
+    """The message in a frame's header. Unknown keys are ignored; an unknown kind is an error."""
+    kind = header["kind"]
+    try:
+        if kind == "batch":
+            return _batch(header)
+        if kind == "end":
+            return End(
+                epoch=checks.integer("epoch", header["epoch"], 0),
+                next=checks.integer("next", header["next"], 0),
+                reason=checks.text("reason", header["reason"]),
+            )
+        if kind == "error":
+            return _failure(header)
+    except (KeyError, TypeError, ValueError) as error:
+        raise FrameError(f"a {kind} frame's header is not as it should be: {error!r}") from error
+    if kind == "ping":
+        return Ping()
+    raise FrameError(f"this reader knows the kinds batch, end, error and ping, the frame says {checks.found(kind)}")
+
+
+def check_batch(batch: Batch, outputs: Sequence[Output], payload_length: int) -> None:
+    """Raises FrameError unless the header and the payload's length are what the plan's outputs give for its count."""
+    tensors, expected = arrays.describe(outputs, batch.count)
+    if list(batch.tensors) != tensors:
+        raise FrameError(f"the plan gives the tensors {tensors}, the frame says {list(batch.tensors)}")
+    if payload_length != expected:
+        raise FrameError(f"{batch.count} samples of this plan have {expected} bytes, the frame says {payload_length}")
+    for output in arrays.string_outputs(outputs):
+        if len(batch.strings.get(output.name, ())) != batch.count:
+            raise FrameError(f"the frame has not {batch.count} strings in the column {output.name!r}")
+
+
+def _batch(header: Mapping[str, Any]) -> Batch:
+    known = ("name", "dtype", "shape", "offset", "length")
+    return Batch(
+        plan=checks.text("plan", header["plan"]),
+        engine=checks.text("engine", header["engine"]),
+        epoch=checks.integer("epoch", header["epoch"], 0),
+        start=checks.integer("start", header["start"], 0),
+        count=checks.integer("count", header["count"], 1),
+        tensors=[{key: tensor[key] for key in known} for tensor in header["tensors"]],
+        strings={name: _strings(values) for name, values in header["strings"].items()},
+        escaped=dict(header.get("escaped", {})),
+        replaced=[
+            Replaced(checks.integer("position", entry["position"], 0), entry["key"], entry["by"], entry["reason"])
+            for entry in header.get("replaced", ())
+        ],
+    )
+
+
+def _failure(header: Mapping[str, Any]) -> Failure:
+    return Failure(
+        code=checks.text("code", header["code"]),
+        message=checks.text("message", header["message"]),
+        epoch=checks.integer("epoch", header["epoch"], 0),
+        position=checks.integer("position", header["position"], 0),
+        key=header["key"],
+        retry=checks.boolean("retry", header["retry"]),
+    )
+
+
+def _strings(values: Any) -> list[str]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError(f"a column of strings must be a list of strings, found {checks.found(values)}")
+    return values
