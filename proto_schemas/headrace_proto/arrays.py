@@ -35,7 +35,7 @@ def nbytes(output: Output, count: int) -> int:
 def describe(outputs: Sequence[Output], count: int) -> tuple[list[dict[str, Any]], int]:
     """The header's "tensors" for a batch of `count`, and the payload's length in bytes.
 
-    Tensors stand in the order of the outputs, each at the next multiple of 64; the payload ends where the last one does.
+    Tensors stand in the order of the outputs, each at the next multiple of 64; the payload ends with the last.
     """
     tensors: list[dict[str, Any]] = []
     end = 0

@@ -15,12 +15,16 @@ from typing import Any, TypeAlias
 
 import msgpack
 
+from . import checks
+
 PROTOCOL = 1
 """The protocol's number; it changes when an old reader would misread a new frame."""
 ALIGNMENT = 64
 """Bytes; what TensorFlow asks of a buffer that it adopts without copying."""
 MAX_HEADER = 16 * 2**20
 MAX_PAYLOAD = 2**30
+MAX_ENTRIES = 2**20
+"""Elements that one list or map in a header may have: msgpack allocates what a list says before it reads it."""
 PREFIX_LENGTH = 6
 """Bytes before the header."""
 INFIX_LENGTH = 5
@@ -29,6 +33,7 @@ INFIX_LENGTH = 5
 _PREFIX = struct.Struct(">BBI")
 _INFIX = struct.Struct(">BI")
 _ARRAY_OF_2, _BIN_32 = 0x92, 0xC6
+_PAD_KEY = "pad"
 _CRC_KEY = "crc32"
 _CRC_LENGTH = 4
 
@@ -52,7 +57,7 @@ def pack_head(header: Mapping[str, Any], payload: Iterable[Buffer] = (), *, chec
     """
     parts = list(payload)
     payload_length = sum(memoryview(part).nbytes for part in parts)
-    body = _padded(dict(header), checksum)
+    body = _padded(header, checksum)
     if len(body) > MAX_HEADER or payload_length > MAX_PAYLOAD:
         raise FrameError(
             f"a frame's header may have {MAX_HEADER} bytes and its payload {MAX_PAYLOAD}; "
@@ -65,7 +70,7 @@ def pack_head(header: Mapping[str, Any], payload: Iterable[Buffer] = (), *, chec
 
 def parse_prefix(data: Buffer) -> int:
     """The header's length, from a frame's first 6 bytes."""
-    array, binary, length = _PREFIX.unpack(data)
+    array, binary, length = _unpack(_PREFIX, "prefix", data)
     if array != _ARRAY_OF_2 or binary != _BIN_32:
         raise FrameError(f"a frame begins with the bytes 92 c6, found {bytes(data[:2]).hex(' ')}")
     if length > MAX_HEADER:
@@ -75,7 +80,7 @@ def parse_prefix(data: Buffer) -> int:
 
 def parse_infix(data: Buffer) -> int:
     """The payload's length, from the 5 bytes after the header."""
-    binary, length = _INFIX.unpack(data)
+    binary, length = _unpack(_INFIX, "infix", data)
     if binary != _BIN_32:
         raise FrameError(f"a payload begins with the byte c6, found {binary:02x}")
     if length > MAX_PAYLOAD:
@@ -86,15 +91,19 @@ def parse_infix(data: Buffer) -> int:
 def parse_header(data: Buffer) -> dict[str, Any]:
     """The header's map, checked for the protocol's number and a kind."""
     try:
-        header = msgpack.unpackb(data, raw=False, strict_map_key=False)
+        # Only strings as keys: their hashes are salted, so nobody can send a million that collide.
+        header = msgpack.unpackb(
+            data, raw=False, strict_map_key=True, max_array_len=MAX_ENTRIES, max_map_len=MAX_ENTRIES
+        )
     except (ValueError, TypeError, RecursionError) as error:  # msgpack's own errors are ValueErrors
-        raise FrameError(f"a frame's header is not msgpack: {error}") from error
+        raise FrameError(f"a frame's header is not msgpack as headrace uses it: {error}") from error
     if not isinstance(header, dict):
         raise FrameError(f"a frame's header must be a map, found {type(header).__name__}")
     if header.get("protocol") != PROTOCOL:
-        raise FrameError(f"this reader knows protocol {PROTOCOL}, the frame says {header.get('protocol')!r}")
+        said = checks.found(header.get("protocol"))
+        raise FrameError(f"this reader knows protocol {PROTOCOL}, the frame says {said}")
     if not isinstance(header.get("kind"), str):
-        raise FrameError(f"a frame's kind must be a string, found {header.get('kind')!r}")
+        raise FrameError(f"a frame's kind must be a string, found {checks.found(header.get('kind'))}")
     return header
 
 
@@ -108,12 +117,18 @@ def check(header_bytes: Buffer, header: Mapping[str, Any], payload: Buffer) -> N
         raise FrameError(f"the frame's checksum is {expected.hex()}, its bytes give {actual.hex()}: damaged on the way")
 
 
-def _padded(header: dict[str, Any], checksum: bool) -> bytes:
-    header["pad"] = b""
+def _unpack(layout: struct.Struct, name: str, data: Buffer) -> tuple[int, ...]:
+    if (length := memoryview(data).nbytes) != layout.size:
+        raise FrameError(f"a frame's {name} has {layout.size} bytes, found {length}: the stream was cut")
+    return layout.unpack(data)
+
+
+def _padded(header: Mapping[str, Any], checksum: bool) -> bytes:
+    header = {key: value for key, value in header.items() if key not in (_PAD_KEY, _CRC_KEY)} | {_PAD_KEY: b""}
     if checksum:
         header[_CRC_KEY] = bytes(_CRC_LENGTH)  # last, so that its bytes are the header's last
     bare = msgpack.packb(header)
-    header["pad"] = bytes(-(PREFIX_LENGTH + len(bare) + INFIX_LENGTH) % ALIGNMENT)
+    header[_PAD_KEY] = bytes(-(PREFIX_LENGTH + len(bare) + INFIX_LENGTH) % ALIGNMENT)
     packed: bytes = msgpack.packb(header)
     return packed
 

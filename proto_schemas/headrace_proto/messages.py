@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import arrays, checks
-from .frame import PROTOCOL, FrameError
+from .frame import MAX_ENTRIES, PROTOCOL, FrameError
 from .plan import Output
 
 COMPLETE, DRAINING = "complete", "draining"
@@ -43,6 +43,8 @@ class Batch:
     replaced: Sequence[Replaced] = ()
 
     def header(self) -> dict[str, Any]:
+        if self.count > MAX_ENTRIES:
+            raise FrameError(f"a batch has at most {MAX_ENTRIES} samples, found {self.count}: ask for a smaller one")
         header = {
             "protocol": PROTOCOL,
             "kind": "batch",
@@ -123,8 +125,11 @@ def parse(header: Mapping[str, Any]) -> Message:
             )
         if kind == "error":
             return _failure(header)
-    except (KeyError, TypeError, ValueError) as error:
-        raise FrameError(f"a {kind} frame's header is not as it should be: {error!r}") from error
+    except KeyError as error:
+        held = checks.found(list(header))
+        raise FrameError(f"a {kind} frame's header must have the key {error}, it has {held}") from error
+    except ValueError as error:
+        raise FrameError(f"a {kind} frame's header is not as it should be: {error}") from error
     if kind == "ping":
         return Ping()
     raise FrameError(f"this reader knows the kinds batch, end, error and ping, the frame says {checks.found(kind)}")
@@ -134,7 +139,7 @@ def check_batch(batch: Batch, outputs: Sequence[Output], payload_length: int) ->
     """Raises FrameError unless the header and the payload's length are what the plan's outputs give for its count."""
     tensors, expected = arrays.describe(outputs, batch.count)
     if list(batch.tensors) != tensors:
-        raise FrameError(f"the plan gives the tensors {tensors}, the frame says {list(batch.tensors)}")
+        raise FrameError(f"the plan gives the tensors {tensors}, the frame says {checks.found(batch.tensors)}")
     if payload_length != expected:
         raise FrameError(f"{batch.count} samples of this plan have {expected} bytes, the frame says {payload_length}")
     for output in arrays.string_outputs(outputs):
@@ -143,20 +148,47 @@ def check_batch(batch: Batch, outputs: Sequence[Output], payload_length: int) ->
 
 
 def _batch(header: Mapping[str, Any]) -> Batch:
-    known = ("name", "dtype", "shape", "offset", "length")
+    start = checks.integer("start", header["start"], 0)
+    count = checks.integer("count", header["count"], 1, MAX_ENTRIES)
     return Batch(
         plan=checks.text("plan", header["plan"]),
         engine=checks.text("engine", header["engine"]),
         epoch=checks.integer("epoch", header["epoch"], 0),
-        start=checks.integer("start", header["start"], 0),
-        count=checks.integer("count", header["count"], 1),
-        tensors=[{key: tensor[key] for key in known} for tensor in header["tensors"]],
-        strings={name: _strings(values) for name, values in header["strings"].items()},
-        escaped=dict(header.get("escaped", {})),
-        replaced=[
-            Replaced(checks.integer("position", entry["position"], 0), entry["key"], entry["by"], entry["reason"])
-            for entry in header.get("replaced", ())
-        ],
+        start=start,
+        count=count,
+        tensors=[_tensor(entry) for entry in _list("tensors", header["tensors"])],
+        strings={
+            checks.text("a column's name", name): _strings(name, values)
+            for name, values in _map("strings", header["strings"]).items()
+        },
+        escaped={
+            checks.text("a column's name", name): [
+                checks.integer("escaped", item, 0, count - 1) for item in _list("escaped", items)
+            ]
+            for name, items in _map("escaped", header.get("escaped", {})).items()
+        },
+        replaced=[_replaced(entry, start, count) for entry in _list("replaced", header.get("replaced", []))],
+    )
+
+
+def _tensor(entry: Any) -> dict[str, Any]:
+    entry = _map("a tensor", entry)
+    return {
+        "name": checks.text("a tensor's name", entry["name"]),
+        "dtype": checks.text("a tensor's dtype", entry["dtype"]),
+        "shape": [checks.integer("a tensor's side", side, 0) for side in _list("a tensor's shape", entry["shape"])],
+        "offset": checks.integer("a tensor's offset", entry["offset"], 0),
+        "length": checks.integer("a tensor's length", entry["length"], 0),
+    }
+
+
+def _replaced(entry: Any, start: int, count: int) -> Replaced:
+    entry = _map("a replaced sample", entry)
+    return Replaced(
+        position=checks.integer("a replaced sample's position", entry["position"], start, start + count - 1),
+        key=checks.string("a replaced sample's key", entry["key"]),
+        by=checks.string("a replaced sample's by", entry["by"]),
+        reason=checks.string("a replaced sample's reason", entry["reason"]),
     )
 
 
@@ -166,12 +198,24 @@ def _failure(header: Mapping[str, Any]) -> Failure:
         message=checks.text("message", header["message"]),
         epoch=checks.integer("epoch", header["epoch"], 0),
         position=checks.integer("position", header["position"], 0),
-        key=header["key"],
+        key=None if header["key"] is None else checks.string("key", header["key"]),
         retry=checks.boolean("retry", header["retry"]),
     )
 
 
-def _strings(values: Any) -> list[str]:
+def _strings(name: str, values: Any) -> list[str]:
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise ValueError(f"a column of strings must be a list of strings, found {checks.found(values)}")
+        raise ValueError(f"the column {checks.found(name)} must be a list of strings, found {checks.found(values)}")
     return values
+
+
+def _list(where: str, value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{where} must be a list, found {checks.found(value)}")
+    return value
+
+
+def _map(where: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{where} must be a map, found {checks.found(value)}")
+    return value

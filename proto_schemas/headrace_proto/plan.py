@@ -38,10 +38,10 @@ class Plan:
         if self.transforms is not None:
             parsed = tuple(transform_from_json(item) for item in _list("transforms", self.transforms))
             object.__setattr__(self, "transforms", parsed)
-        checks.boolean("shuffle", self.shuffle)
+        object.__setattr__(self, "shuffle", checks.boolean("shuffle", self.shuffle))
         object.__setattr__(self, "seed", checks.integer("seed", self.seed, 0))
-        checks.one_of("dtype", self.dtype, (*DTYPES, None))
-        checks.one_of("layout", self.layout, LAYOUTS)
+        object.__setattr__(self, "dtype", checks.one_of("dtype", self.dtype, (*DTYPES, None)))
+        object.__setattr__(self, "layout", checks.one_of("layout", self.layout, LAYOUTS))
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON data, without the fields that are at their default."""
@@ -141,11 +141,19 @@ class PlanInfo:
                 outputs=tuple(Output.from_json(output) for output in _list("outputs", data["outputs"])),
                 plan=dict(data["plan"]),
                 fingerprint=checks.text("fingerprint", data["fingerprint"]),
-                classes=None if data["classes"] is None else tuple(data["classes"]),
+                classes=None if data["classes"] is None else _strings("classes", data["classes"]),
                 replace_budget=checks.number("replace_budget", data["replace_budget"], 0.0, 1.0),
             )
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"not a plan's answer: {error!r} in {checks.found(data)}") from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"not a plan's answer: {_reason(error)}, in {checks.found(data)}") from error
+
+
+def _reason(error: Exception) -> str:
+    return f"it has no {error}" if isinstance(error, KeyError) else str(error)
+
+
+def _strings(where: str, value: Any) -> tuple[str, ...]:
+    return tuple(checks.string(where, item) for item in _list(where, value))
 
 
 def _list(where: str, value: Any) -> list[Any]:

@@ -62,8 +62,7 @@ class Resize(Transform):
 
     def __post_init__(self) -> None:
         self._set(size=checks.size(self._where("size"), self.size))
-        checks.boolean(self._where("antialias"), self.antialias)
-        checks.one_of(self._where("interpolation"), self.interpolation, INTERPOLATIONS)
+        _check_filter(self)
 
 
 @dataclass(frozen=True)
@@ -92,12 +91,12 @@ class RandomCrop(Transform):
     def __post_init__(self) -> None:
         self._set(size=checks.size(self._where("size"), self.size))
         self._set(fill=checks.integer(self._where("fill"), self.fill, 0, 255))
-        where, padding = self._where("padding"), self.padding
-        if hasattr(padding, "__index__"):
-            self._set(padding=checks.integer(where, padding, 0, checks.MAX_SIDE))
-        else:
+        where, padding = self._where("padding"), checks.plain(self.padding)
+        if checks.is_list(padding):
             pair = checks.sequence(where, padding, (2,))
             self._set(padding=tuple(checks.integer(where, side, 0, checks.MAX_SIDE) for side in pair))
+        else:
+            self._set(padding=checks.integer(where, padding, 0, checks.MAX_SIDE))
 
 
 @dataclass(frozen=True)
@@ -117,8 +116,7 @@ class RandomResizedCrop(Transform):
         self._set(size=checks.size(self._where("size"), self.size))
         self._set(scale=checks.interval(self._where("scale"), self.scale, 1e-6, 1.0))
         self._set(ratio=checks.interval(self._where("ratio"), self.ratio, 1e-3, 1e3))
-        checks.boolean(self._where("antialias"), self.antialias)
-        checks.one_of(self._where("interpolation"), self.interpolation, INTERPOLATIONS)
+        _check_filter(self)
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,7 @@ class RandomFlip(Transform):
 
     def __post_init__(self) -> None:
         self._set(p=checks.number(self._where("p"), self.p, 0.0, 1.0))
-        checks.one_of(self._where("axis"), self.axis, ("horizontal", "vertical"))
+        self._set(axis=checks.one_of(self._where("axis"), self.axis, ("horizontal", "vertical")))
 
 
 @dataclass(frozen=True)
@@ -144,8 +142,8 @@ class RandomRotation(Transform):
     fill: int = 0
 
     def __post_init__(self) -> None:
-        where, degrees = self._where("degrees"), self.degrees
-        if hasattr(degrees, "__len__"):
+        where, degrees = self._where("degrees"), checks.plain(self.degrees)
+        if checks.is_list(degrees):
             self._set(degrees=checks.interval(where, degrees, -360.0, 360.0))
         else:
             self._set(degrees=checks.number(where, degrees, 0.0, 360.0))
@@ -172,8 +170,8 @@ class ColorJitter(Transform):
             ("saturation", 0.0, 100.0),
             ("hue", -0.5, 0.5),
         ):
-            where, value = self._where(field), getattr(self, field)
-            if hasattr(value, "__len__"):
+            where, value = self._where(field), checks.plain(getattr(self, field))
+            if checks.is_list(value):
                 self._set(**{field: checks.interval(where, value, low, high)})
             else:
                 self._set(**{field: checks.number(where, value, 0.0, high)})
@@ -186,7 +184,7 @@ class Grayscale(Transform):
     channels: Literal[1, 3] = 1
 
     def __post_init__(self) -> None:
-        checks.one_of(self._where("channels"), self.channels, (1, 3))
+        self._set(channels=checks.one_of(self._where("channels"), self.channels, (1, 3)))
 
 
 @dataclass(frozen=True)
@@ -202,24 +200,32 @@ class Normalize(Transform):
 
     def __post_init__(self) -> None:
         self._set(mean=self._channels("mean", -1e6, 1e6), std=self._channels("std", 1e-6, 1e6))
-        checks.one_of(self._where("dtype"), self.dtype, ("float32", "float16"))
+        self._set(dtype=checks.one_of(self._where("dtype"), self.dtype, ("float32", "float16")))
 
     def _channels(self, field: str, low: float, high: float) -> float | tuple[float, ...]:
-        where, value = self._where(field), getattr(self, field)
-        if not hasattr(value, "__len__"):
+        where, value = self._where(field), checks.plain(getattr(self, field))
+        if not checks.is_list(value):
             return checks.number(where, value, low, high)
         return tuple(checks.number(where, item, low, high) for item in checks.sequence(where, value, (1, 3)))
 
 
 @dataclass(frozen=True, init=False)
 class Custom(Transform):
-    """A transform that the server's operator added, by its name, with its own options: `Custom("blur", radius=2)`."""
+    """A transform that the server's operator added, by its name, with its own options: `Custom("blur", radius=2)`.
+
+    Options are what JSON can hold; a tuple becomes a list, and a NumPy number Python's own.
+    """
 
     custom_name: str
     options: Mapping[str, Any]
 
     def __init__(self, custom_name: str, /, **options: Any) -> None:
-        self._set(custom_name=checks.text("Custom: name", custom_name), options=options)
+        name = checks.text("Custom: name", custom_name)
+        if name in BUILT_IN:
+            raise ValueError(f"{name} is built in: use headrace.{name}, not Custom({name!r})")
+        if "name" in options:
+            raise ValueError(f"{checks.found(name)}: no option can be called 'name', where the transform's own stands")
+        self._set(custom_name=name, options=checks.json_data(f"{checks.found(name)}: an option", options))
 
     @property
     def name(self) -> str:
@@ -230,6 +236,13 @@ class Custom(Transform):
 
     def __hash__(self) -> int:
         return hash((self.custom_name, tuple(sorted(self.options))))
+
+
+def _check_filter(resize: Resize | RandomResizedCrop) -> None:
+    resize._set(
+        antialias=checks.boolean(resize._where("antialias"), resize.antialias),
+        interpolation=checks.one_of(resize._where("interpolation"), resize.interpolation, INTERPOLATIONS),
+    )
 
 
 BUILT_IN: dict[str, type[Transform]] = {
@@ -267,7 +280,7 @@ def transform_from_json(data: Any) -> Transform:
     fields = {field.name: field for field in dataclasses.fields(kind)}
     unknown = [key for key in options if key not in fields]
     if unknown:
-        raise ValueError(f"{name} has no field {unknown[0]!r}; its fields are {', '.join(fields)}")
+        raise ValueError(f"{name} has no field {checks.found(unknown[0])}; its fields are {', '.join(fields)}")
     missing = [key for key, field in fields.items() if field.default is dataclasses.MISSING and key not in options]
     if missing:
         raise ValueError(f"{name} needs the field {missing[0]!r}")

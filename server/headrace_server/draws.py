@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace_server.mixing import FIRST, GAMMA, LARGEST, MASK, SECOND, absorb, checked, sequence
+from headrace_server.mixing import FIRST, GAMMA, MASK, SECOND, absorb, checked, sequence
 
 T = TypeVar("T")
 
@@ -32,9 +32,9 @@ class Draws:
     """The random generator of one sample in one epoch.
 
     The same (seed, epoch, sample, stream) gives the same numbers on every machine, whatever the batch, rank, thread or
-    server; any other gives unrelated ones. Numbers are made when asked for, in sequence: the n-th number depends on how
-    many were drawn before it, so a transform should draw the same number of times on every path if it is to stay
-    comparable between versions. `stream` tells apart several generators of one sample, one for each transform.
+    server; any other gives unrelated ones. `stream` tells apart several generators of one sample, one for each
+    transform. Each method says how many numbers it takes where that is not one; a transform that always takes the same
+    number of them keeps what follows it unchanged.
 
     Building one costs about a microsecond, a draw about half of one. An object belongs to one thread at a time.
     All four arguments are integers from 0 to 2**63 - 1; others raise ValueError.
@@ -43,7 +43,8 @@ class Draws:
     __slots__ = ("_state",)
 
     def __init__(self, seed: int, epoch: int, sample: int, stream: int = 0) -> None:
-        self._state = absorb(absorb(_epoch_key(seed, epoch), checked("the sample", sample)), checked("the stream", stream))
+        key = absorb(_epoch_key(seed, epoch), checked("the sample", sample))
+        self._state = absorb(key, checked("the stream", stream))
 
     def bits(self) -> int:
         """A uniform integer in [0, 2**64)."""
@@ -58,7 +59,7 @@ class Draws:
         return (self.bits() >> 11) * _TO_UNIT
 
     def uniform(self, low: float, high: float) -> float:
-        """A uniform number between two finite bounds, low <= high; `high` itself comes only by rounding, or if equal."""
+        """A uniform number from `low` to `high`, finite, low <= high; `high` comes only by rounding or if equal."""
         width = high - low
         if not 0.0 <= width < math.inf:
             raise ValueError(f"uniform({low}, {high}): expected finite bounds with low <= high")
@@ -120,4 +121,4 @@ class Draws:
         numbers = sequence(self._state, size)
         self._state = self._state + size * GAMMA & MASK
         numbers >>= np.uint64(11)
-        return (numbers * _TO_UNIT).reshape(sizes)
+        return (numbers.astype(np.float64) * _TO_UNIT).reshape(sizes)

@@ -1,8 +1,8 @@
 """Keyed mixing of 64-bit integers: the one source of randomness of the server, the same for ever and everywhere.
 
 The finaliser is variant 13 of David Stafford, "Better Bit Mixing" (2011), as used in SplitMix64 (Steele, Lea, Flood,
-"Fast Splittable Pseudorandom Number Generators", OOPSLA 2014). It is a bijection of the 64-bit integers. Nothing here is
-meant to withstand an adversary.
+"Fast Splittable Pseudorandom Number Generators", OOPSLA 2014). It is a bijection of the 64-bit integers. Nothing here
+is meant to withstand an adversary.
 """
 
 import operator

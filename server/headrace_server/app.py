@@ -1,0 +1,161 @@
+"""The HTTP interface: requests in, answers of the service out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Literal
+
+from fastapi import Depends, FastAPI, Path, Query, Request
+from fastapi.responses import Response
+from starlette.concurrency import run_in_threadpool
+
+from headrace_proto import frame
+from headrace_proto.version import __version__
+
+from . import pages, problems
+from .assembly import Address, Frame
+from .decode import engine
+from .metrics import CONTENT_TYPE
+from .openapi import plan_body
+from .plans import ResolvedPlan
+from .problems import Problem
+from .responses import FrameStream
+from .service import Service
+from .streams import StreamRequest
+
+MAX_PLAN_BYTES = 2**20
+_IMMUTABLE = "max-age=31536000, immutable"
+_DESCRIPTION = "Image batches, read, decoded and assembled beside the storage. `docs/protocol.md` describes the frames."
+
+PlanId = Annotated[str, Path(description="the `id` that POST /v1/plans answered")]
+Epoch = Annotated[int, Path(description="which pass over the samples, from 0")]
+Checksum = Annotated[Literal["crc32"] | None, Query(description="ends each frame's header in a checksum")]
+
+
+def create_app(service: Service) -> FastAPI:
+    """The application that serves `service`."""
+    app = FastAPI(title="headrace", version=__version__, docs_url=None, redoc_url=None, description=_DESCRIPTION)
+    problems.install(app)
+    pages.install(app)
+    _add_operations(app, service)
+    _add_plans(app, service)
+    _add_batches(app, service)
+    return app
+
+
+def identity() -> dict[str, Any]:
+    """What tells a client that it has found a headrace server, and of which version."""
+    return {"service": "headrace", "protocol": frame.PROTOCOL, "version": __version__, "engine": engine()}
+
+
+def _add_operations(app: FastAPI, service: Service) -> None:
+    @app.get("/healthz", tags=["operations"], summary="Whether the server is alive")
+    async def healthz() -> dict[str, Any]:
+        return identity()
+
+    @app.get("/readyz", tags=["operations"], summary="Whether the server takes new streams")
+    async def readyz() -> dict[str, Any]:
+        if service.draining.is_set():
+            raise Problem(503, "draining", "this server is shutting down")
+        return identity()
+
+    @app.get("/metrics", tags=["operations"], summary="Metrics for Prometheus")
+    async def metrics() -> Response:
+        return Response(service.metrics.text(), media_type=CONTENT_TYPE)
+
+
+def _add_plans(app: FastAPI, service: Service) -> None:
+    @app.get("/v1/datasets", tags=["data"], summary="What is served")
+    async def datasets() -> dict[str, Any]:
+        return {**identity(), "datasets": [dataset.to_json() for dataset in service.catalog]}
+
+    @app.get("/v1/datasets/{name}", tags=["data"], summary="One dataset")
+    async def dataset(name: str) -> dict[str, Any]:
+        return service.catalog.dataset(name).to_json()
+
+    @app.post("/v1/plans", tags=["data"], summary="Resolve a plan", openapi_extra=plan_body(service.custom))
+    async def plans(request: Request) -> dict[str, Any]:
+        data = await _json(request)
+        resolved = await run_in_threadpool(service.plans.add, data)
+        return resolved.info.to_json()
+
+
+def _add_batches(app: FastAPI, service: Service) -> None:
+    def resolved(plan_id: PlanId) -> ResolvedPlan:
+        return service.plans.get(plan_id)
+
+    Plan = Annotated[ResolvedPlan, Depends(resolved)]  # noqa: N806 - a type
+
+    @app.get(
+        "/v1/plans/{plan_id}/epochs/{epoch}/slices/{start}-{stop}",
+        tags=["data"],
+        summary="One batch: the samples at positions [start, stop) of an epoch's order",
+        response_class=FrameStream,
+    )
+    async def slices(
+        request: Request, plan: Plan, epoch: Epoch, start: int, stop: int, checksum: Checksum = None
+    ) -> Response:
+        address = Address(plan, epoch, start, stop, checksum is not None)
+        headers = {"ETag": _etag(address), "Cache-Control": _IMMUTABLE}
+        if request.headers.get("if-none-match") == headers["ETag"]:
+            service.check(address)
+            return Response(status_code=304, headers=headers)
+        made = await service.slice(address, _client(request))
+        return FrameStream(_only(made), {**headers, "Content-Length": str(made.nbytes)})
+
+    @app.get(
+        "/v1/plans/{plan_id}/stream",
+        tags=["data"],
+        summary="The slices [start + k stride, + count) of an epoch for k = 0, 1, ..., then an `end` frame",
+        response_class=FrameStream,
+    )
+    async def stream(
+        request: Request,
+        plan: Plan,
+        epoch: Annotated[int, Query(description="which pass over the samples")],
+        count: Annotated[int, Query(description="samples in a batch")],
+        start: Annotated[int, Query(description="the first batch's first position")] = 0,
+        stride: Annotated[int | None, Query(description="positions from a batch to the next; left out: count")] = None,
+        stop: Annotated[int | None, Query(description="slices are clipped here; left out: the epoch's end")] = None,
+        checksum: Checksum = None,
+    ) -> Response:
+        asked = StreamRequest(
+            plan,
+            epoch,
+            start,
+            count,
+            count if stride is None else stride,
+            plan.samples if stop is None else stop,
+            checksum is not None,
+        )
+        return FrameStream(service.stream(asked, _client(request)), {"Cache-Control": "no-store"})
+
+
+async def _json(request: Request) -> Any:
+    """The request's body as JSON data. Raises Problem where it is too long or no JSON."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_PLAN_BYTES:
+            raise Problem(413, "plan too large", f"a plan has at most {MAX_PLAN_BYTES} bytes")
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Problem(422, "not JSON", f"the request's body is not JSON: {error}") from error
+
+
+def _client(request: Request) -> str:
+    """Whom the work is done for; streams that name the same client share one share."""
+    host = request.client.host if request.client else ""
+    return f"{host} {request.headers.get('headrace-client', '')[:64]}"
+
+
+def _etag(address: Address) -> str:
+    plan = address.plan.info
+    place = f"{address.epoch}-{address.start}-{address.stop}"
+    return f'"{plan.id}-{place}-{plan.engine}{"-crc32" if address.checksum else ""}"'.replace(" ", "")
+
+
+async def _only(made: Frame) -> AsyncIterator[Frame]:
+    yield made

@@ -1,0 +1,89 @@
+"""What is served: the datasets by name, each a source with its defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from headrace_proto.transforms import Transform, transform_from_json
+
+from .errors import ConfigurationError
+from .problems import Problem
+from .settings import DatasetSettings, Policy
+from .sources.base import Source
+from .sources.folder import open_folder
+from .transforms.custom import CustomTransforms
+from .transforms.pipeline import PlanError, compile_pipeline
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A source, and what plans and samples of it fall back to."""
+
+    source: Source
+    transforms: tuple[Transform, ...]
+    on_error: Policy
+    replace_budget: float
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    def to_json(self) -> dict[str, Any]:
+        splits = self.source.splits
+        classes = next((index.classes for index in splits.values() if index.classes is not None), None)
+        return {
+            "name": self.name,
+            "fingerprint": self.source.fingerprint,
+            "splits": {
+                name: {"samples": len(index), "labels": index.classes is not None} for name, index in splits.items()
+            },
+            "classes": None if classes is None else list(classes),
+            "fields": ["image", "label", "key"] if classes is not None else ["image", "key"],
+            "transforms": [transform.to_json() for transform in self.transforms],
+            "on_error": self.on_error,
+            "replace_budget": self.replace_budget,
+            "skipped": dict(self.source.skipped),
+        }
+
+
+class Catalog:
+    """The datasets that this server serves, by name."""
+
+    def __init__(self, datasets: Iterable[Dataset]) -> None:
+        self._datasets = {dataset.name: dataset for dataset in datasets}
+
+    def __iter__(self) -> Iterator[Dataset]:
+        return iter(self._datasets.values())
+
+    def dataset(self, name: str) -> Dataset:
+        """Raises Problem (404) naming what is served."""
+        try:
+            return self._datasets[name]
+        except KeyError:
+            served = ", ".join(sorted(self._datasets))
+            raise Problem(404, "no such dataset", f"there is no dataset {name!r}; served here: {served}") from None
+
+
+def open_dataset(
+    name: str, settings: DatasetSettings, custom: CustomTransforms, progress: Callable[[str, int], None]
+) -> Dataset:
+    """Indexes a folder, and checks that its default transforms make a batch.
+
+    `progress(name, files)` is called while the folder is scanned. Raises ConfigurationError.
+    """
+    transforms = tuple(transform_from_json(item) for item in settings.transforms or ())
+    try:
+        compile_pipeline(transforms, dtype=None, layout="NHWC", custom=custom)
+    except PlanError as error:
+        raise ConfigurationError(f"dataset {name}: its default transforms: {error}") from error
+    source = open_folder(
+        settings.path,
+        name=name,
+        content=settings.fingerprint == "content",
+        progress=lambda count: progress(name, count),
+        hash_progress=lambda count: progress(name, count),
+    )
+    assert settings.on_error is not None and settings.replace_budget is not None  # Settings.all_datasets filled them
+    return Dataset(source, transforms, settings.on_error, settings.replace_budget)

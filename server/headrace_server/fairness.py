@@ -1,0 +1,110 @@
+"""Threads that share their time fairly between clients."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from .logs import logger
+
+Task = Callable[[], None]
+
+_SMOOTHING = 0.2
+"""Weight of the newest task in a client's mean time for one."""
+
+
+@dataclass
+class _Client:
+    """A client's waiting tasks, and the seconds of thread time that it has had."""
+
+    spent: float
+    mean: float = 0.0
+    running: int = 0
+    tasks: deque[Task] = field(default_factory=deque)
+
+
+class FairPool:
+    """Up to `limit()` threads that take the next task from whichever waiting client has had the least time.
+
+    A client that comes, or comes back, starts level with the least served one, so that nobody saves time up. Threads are
+    started when they are first needed. A task handles its own errors; one that escapes is logged.
+    """
+
+    def __init__(self, name: str, limit: Callable[[], int]) -> None:
+        self._name, self._limit = name, limit
+        self._clients: dict[str, _Client] = {}
+        self._threads: list[threading.Thread] = []
+        self._idle = self._running = self._waiting = 0
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def submit(self, client: str, task: Task) -> None:
+        with self._changed:
+            entry = self._clients.get(client)
+            if entry is None:
+                level = min((other.spent for other in self._clients.values()), default=0.0)
+                entry = self._clients[client] = _Client(spent=level)
+            entry.tasks.append(task)
+            self._waiting += 1
+            self._wake()
+
+    def close(self) -> None:
+        """Lets running tasks end, forgets waiting ones, and waits for the threads."""
+        with self._changed:
+            self._closed = True
+            self._clients.clear()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _wake(self) -> None:
+        if self._running >= self._limit():
+            return  # a thread that is running takes the task when it has ended its own
+        if self._idle:
+            self._changed.notify()
+        elif len(self._threads) < self._limit() and not self._closed:
+            thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not self._closed and (not self._waiting or self._running >= self._limit()):
+                    self._idle += 1
+                    self._changed.wait()
+                    self._idle -= 1
+                if self._closed:
+                    return
+                name, client, task = self._take()
+            began = time.perf_counter()
+            try:
+                task()
+            except Exception:
+                logger.exception("a task failed", pool=self._name)
+            with self._changed:
+                self._settle(name, client, time.perf_counter() - began)
+
+    def _take(self) -> tuple[str, _Client, Task]:
+        name, client = min(
+            ((name, client) for name, client in self._clients.items() if client.tasks), key=lambda item: item[1].spent
+        )
+        task = client.tasks.popleft()
+        client.spent += client.mean  # in advance, so that one client does not get all threads at once
+        client.running += 1
+        self._waiting -= 1
+        self._running += 1
+        return name, client, task
+
+    def _settle(self, name: str, client: _Client, seconds: float) -> None:
+        client.spent += seconds - client.mean
+        client.mean += _SMOOTHING * (seconds - client.mean)
+        client.running -= 1
+        self._running -= 1
+        if not client.tasks and not client.running and self._clients.get(name) is client:
+            del self._clients[name]
+        if self._waiting > 1:  # this thread takes one; the limit may have risen
+            self._wake()

@@ -1,0 +1,134 @@
+"""Plans resolved: every default filled in, an id of the content, and all that making its batches needs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from headrace_proto import arrays
+from headrace_proto.plan import Output, Plan, PlanInfo
+
+from .catalog import Catalog, Dataset
+from .decode import engine
+from .errors import UnknownSplit
+from .index import Index
+from .order import Order, epoch_order
+from .problems import Problem
+from .sources.base import find_split
+from .transforms.custom import CustomTransforms
+from .transforms.pipeline import Pipeline, PlanError, compile_pipeline
+
+KEPT = 1024
+"""Plans that a server remembers; one that it has forgotten is posted again."""
+LABEL, KEY = Output("label", "int64", ()), Output("key", arrays.STRING, ())
+
+
+@dataclass(frozen=True, eq=False)
+class ResolvedPlan:
+    """A plan, and all that making its batches needs."""
+
+    info: PlanInfo
+    dataset: Dataset
+    index: Index
+    pipeline: Pipeline
+    shuffle: bool
+    seed: int
+    mean_size: int
+    """Mean bytes of an encoded sample, to reckon read-ahead by."""
+
+    @property
+    def samples(self) -> int:
+        return self.info.samples
+
+    def order(self, epoch: int) -> Order:
+        return _order(self.samples, self.shuffle, self.seed, epoch)
+
+    def batch_bytes(self, count: int) -> int:
+        """Bytes of the payload of a batch of `count` samples."""
+        return arrays.describe(self.info.outputs, count)[1]
+
+
+@lru_cache(maxsize=64)  # streams and epochs in progress share what an order computed
+def _order(count: int, shuffle: bool, seed: int, epoch: int) -> Order:
+    return epoch_order(count, shuffle=shuffle, seed=seed, epoch=epoch)
+
+
+def resolve(plan: Plan, catalog: Catalog, custom: CustomTransforms) -> ResolvedPlan:
+    """Raises Problem: 404 for a dataset or split that is not there, 422 for transforms that make no batch."""
+    dataset = catalog.dataset(plan.dataset)
+    try:
+        split = find_split(dataset.source.splits, plan.split)
+    except UnknownSplit as error:
+        raise Problem(404, "no such split", f"dataset {plan.dataset!r}: {error}") from error
+    transforms = dataset.transforms if plan.transforms is None else plan.transforms
+    try:
+        pipeline = compile_pipeline(transforms, dtype=plan.dtype, layout=plan.layout, custom=custom)
+    except PlanError as error:
+        raise Problem(422, "invalid plan", str(error)) from error
+    index = dataset.source.splits[split]
+    outputs = (pipeline.output, KEY) if index.classes is None else (pipeline.output, LABEL, KEY)
+    full = {**plan.to_json(), "split": split, "transforms": pipeline.resolved}
+    info = PlanInfo(
+        id=_identity(full, pipeline, dataset),
+        engine=engine(),
+        dataset=dataset.name,
+        split=split,
+        samples=len(index),
+        outputs=outputs,
+        plan=full,
+        fingerprint=dataset.source.fingerprint,
+        classes=index.classes,
+        replace_budget=dataset.replace_budget,
+    )
+    return ResolvedPlan(info, dataset, index, pipeline, plan.shuffle, plan.seed, _mean_size(index))
+
+
+def _identity(plan: dict[str, Any], pipeline: Pipeline, dataset: Dataset) -> str:
+    content = {**plan, "versions": list(pipeline.versions), "fingerprint": dataset.source.fingerprint}
+    if dataset.on_error != "replace":
+        content["on_error"] = dataset.on_error
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=16, person=b"headrace-plan-1").hexdigest()
+
+
+@lru_cache(maxsize=64)  # a pass over the column of sizes
+def _mean_size(index: Index) -> int:
+    return int(index.sizes.mean()) + 1
+
+
+class PlanStore:
+    """The plans that clients have posted, by id; the longest unused is forgotten first."""
+
+    def __init__(self, catalog: Catalog, custom: CustomTransforms) -> None:
+        self._catalog, self._custom = catalog, custom
+        self._plans: OrderedDict[str, ResolvedPlan] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def add(self, data: Any) -> ResolvedPlan:
+        """The plan in JSON data, resolved. Raises Problem."""
+        try:
+            plan = Plan.from_json(data)
+        except ValueError as error:
+            raise Problem(422, "invalid plan", str(error)) from error
+        resolved = resolve(plan, self._catalog, self._custom)
+        with self._lock:
+            resolved = self._plans.setdefault(resolved.info.id, resolved)
+            self._plans.move_to_end(resolved.info.id)
+            while len(self._plans) > KEPT:
+                self._plans.popitem(last=False)
+        return resolved
+
+    def get(self, plan_id: str) -> ResolvedPlan:
+        """Raises Problem (404) telling the client to post the plan again."""
+        with self._lock:
+            try:
+                self._plans.move_to_end(plan_id)
+                return self._plans[plan_id]
+            except KeyError:
+                detail = f"this server does not know the plan {plan_id[:64]!r}; POST it to /v1/plans again"
+                raise Problem(404, "no such plan", detail, code="unknown-plan") from None

@@ -1,0 +1,54 @@
+"""A stream of frames as an ASGI response that notices when its client goes away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from .assembly import Frame
+
+MEDIA_TYPE = "application/vnd.headrace.frames"
+
+
+class FrameStream(Response):
+    """Sends frames one by one; each is held until the connection took it."""
+
+    media_type = MEDIA_TYPE
+
+    def __init__(self, frames: AsyncIterator[Frame], headers: Mapping[str, str]) -> None:
+        super().__init__(None, 200, headers)
+        if "Content-Length" not in headers:  # how long a stream will be is not known before its end
+            del self.headers["content-length"]
+        self._frames = frames
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        sending = asyncio.ensure_future(self._send(send))
+        gone = asyncio.ensure_future(_disconnected(receive))
+        try:
+            await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                sending.result()
+        finally:
+            for task in (sending, gone):
+                task.cancel()
+            await asyncio.gather(sending, gone, return_exceptions=True)
+
+    async def _send(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async for frame in self._frames:
+            await send(_body(frame.head))
+            if frame.payload is not None:
+                await send(_body(frame.payload))
+        await send(_body(b"", more=False))
+
+
+def _body(data: bytes | memoryview, *, more: bool = True) -> Message:
+    return {"type": "http.response.body", "body": data, "more_body": more}
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,89 @@
+"""One sample made: decoded and transformed into its slot, or a good one in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .decode import DecodeError, decode
+from .draws import Draws
+from .errors import SampleFailed, SampleUndecodable
+from .index import text_of
+from .plans import ResolvedPlan
+from .transforms.base import TransformError
+
+_REPLACEMENT_STREAM = 2**32
+"""A stream of draws apart from those of a plan's transforms."""
+_MOST_CANDIDATES = 64
+
+
+@dataclass(frozen=True)
+class Made:
+    """What stands in a slot: the sample asked for, or its replacement and why."""
+
+    sample: int
+    reason: str | None = None
+
+
+Read = Callable[[int], bytes]
+
+
+@dataclass(frozen=True)
+class SampleMaker:
+    """Makes the samples of one plan and epoch. Pure but for reading; safe to use from many threads."""
+
+    plan: ResolvedPlan
+    epoch: int
+    max_pixels: int
+
+    def make(self, sample: int, data: bytes, out: NDArray[Any], read: Read) -> Made:
+        """Fills the slot `out` from a sample's encoded bytes.
+
+        Where they cannot be decoded, the plan's dataset says whether SampleUndecodable is raised or a good sample takes
+        its place; that one is read with `read`. Raises SampleUnavailable as `read` does, and SampleFailed where a transform
+        of the operator's does not do what it declared.
+        """
+        try:
+            self._fill(sample, data, out)
+        except DecodeError as error:
+            if self.plan.dataset.on_error == "raise":
+                raise self._undecodable(sample, str(error)) from error
+            return self._replace(sample, str(error), out, read)
+        return Made(sample)
+
+    def _fill(self, sample: int, data: bytes, out: NDArray[Any]) -> None:
+        image = decode(data, max_pixels=self.max_pixels)
+        try:
+            self.plan.pipeline.apply(image, self._labels(sample), self.plan.seed, self.epoch, sample, out)
+        except TransformError as error:
+            raise SampleFailed(str(error), **self._names(sample), stage="transform") from error
+
+    def _replace(self, sample: int, reason: str, out: NDArray[Any], read: Read) -> Made:
+        """The first sample that can be decoded among draws keyed by (seed, epoch, sample), the same on every server."""
+        draws = Draws(self.plan.seed, self.epoch, sample, _REPLACEMENT_STREAM)
+        for _ in range(_MOST_CANDIDATES):
+            candidate = draws.integers(0, self.plan.samples)
+            if candidate == sample:
+                continue
+            try:
+                self._fill(candidate, read(candidate), out)
+            except DecodeError:
+                continue
+            return Made(candidate, reason)
+        raise self._undecodable(sample, f"{reason}; and none of {_MOST_CANDIDATES} samples drawn in its place is good")
+
+    def _labels(self, sample: int) -> dict[str, Any]:
+        if self.plan.index.classes is None:
+            return {}
+        return {"label": int(self.plan.index.labels(np.array([sample]))[0])}
+
+    def _names(self, sample: int) -> dict[str, str]:
+        key, _ = text_of(self.plan.index.key(sample))
+        return {"dataset": self.plan.dataset.name, "split": self.plan.info.split, "key": key}
+
+    def _undecodable(self, sample: int, reason: str) -> SampleUndecodable:
+        return SampleUndecodable(reason, **self._names(sample), stage="decode")

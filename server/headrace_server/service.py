@@ -1,0 +1,125 @@
+"""The server without its HTTP: what is served, the plans posted, and the threads that make batches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+from headrace_proto import checks
+
+from .assembly import Address, Assembly, Frame, Workshop
+from .budget import Budget
+from .catalog import Catalog, open_dataset
+from .fairness import FairPool
+from .metrics import Metrics
+from .plans import PlanStore, ResolvedPlan
+from .problems import Problem
+from .reading import Reader
+from .settings import Settings
+from .streams import Stream, StreamLimits, StreamRequest
+from .transforms.custom import CustomTransforms
+
+
+class Service:
+    """Everything that requests share. Opening it reads the folders; raises ConfigurationError."""
+
+    def __init__(self, settings: Settings, progress: Callable[[str, int], None] = lambda name, files: None) -> None:
+        self.settings = settings
+        self.custom = CustomTransforms.load(settings.custom_transforms)
+        self.catalog = Catalog(
+            open_dataset(name, dataset, self.custom, progress) for name, dataset in settings.all_datasets().items()
+        )
+        self.plans = PlanStore(self.catalog, self.custom)
+        self.draining = asyncio.Event()
+        self._workshop = Workshop(
+            reader=Reader(settings.read_threads, settings.read_retries),
+            decoders=FairPool("headrace-decode", lambda: settings.decode_threads),
+            max_pixels=settings.max_pixels,
+        )
+        budget = Budget(settings.memory_bytes)
+        self._limits = StreamLimits(settings.queue_batches, budget, settings.ping_seconds)
+        self.metrics = Metrics(budget, lambda: self.open_streams)
+        self.open_streams = 0
+
+    def drain(self) -> None:
+        """Takes no more streams, and ends those that are open after the batch in hand."""
+        self.draining.set()
+
+    def close(self) -> None:
+        """Waits for the threads' running tasks."""
+        self._workshop.reader.close()
+        self._workshop.decoders.close()
+
+    def stream(self, request: StreamRequest, client: str) -> AsyncIterator[Frame]:
+        """The frames of a stream. Raises Problem before the first where the request is out of bounds."""
+        samples = request.plan.samples
+        if self.draining.is_set():
+            raise Problem(503, "draining", "this server is shutting down; ask another, or again later")
+        _within("start", request.start, samples)
+        _within("stop", request.stop, samples)
+        _check_batch(request.plan, request.epoch, request.count, self.settings)
+        _integer("stride", request.stride, 1)
+        stream = Stream(request, self._workshop, self._limits, client, self.draining)
+        return self._counted(stream.frames(), request.plan.dataset.name)
+
+    async def _counted(self, frames: AsyncIterator[Frame], dataset: str) -> AsyncIterator[Frame]:
+        self.open_streams += 1
+        try:
+            async for frame in frames:
+                yield frame
+                self.metrics.count(frame, dataset)  # it has been sent
+        finally:
+            self.open_streams -= 1
+
+    def check(self, address: Address) -> None:
+        """Raises Problem where there is no such batch."""
+        _within("stop", address.stop, address.plan.samples)
+        _check_batch(address.plan, address.epoch, address.stop - address.start, self.settings)
+
+    async def slice(self, address: Address, client: str) -> Frame:
+        """One batch. Raises Problem where there is none, and where one of its samples fails."""
+        self.check(address)
+        loop, done = asyncio.get_running_loop(), asyncio.Event()
+        assembly = Assembly(address, self._workshop, client, lambda: loop.call_soon_threadsafe(done.set))
+        try:
+            assembly.begin()
+            await done.wait()
+        finally:
+            assembly.cancel()
+        if assembly.failure is not None:
+            failure = assembly.failure
+            self.metrics.failed(address.plan.dataset.name, failure.code)
+            status = 503 if failure.retry else 500
+            raise Problem(status, "sample failed", failure.message, code=failure.code, key=failure.key)
+        assert assembly.frame is not None
+        self.metrics.count(assembly.frame, address.plan.dataset.name)
+        return assembly.frame
+
+
+def _check_batch(plan: ResolvedPlan, epoch: int, count: int, settings: Settings) -> None:
+    """Raises Problem (422) unless a batch of `count` samples is one that the server makes."""
+    _integer("epoch", epoch, 0)
+    _integer("count", count, 1)
+    nbytes = plan.batch_bytes(count)
+    if nbytes > settings.max_batch_bytes:
+        most = settings.max_batch_bytes // plan.batch_bytes(1)
+        raise Problem(
+            422,
+            "batch too large",
+            f"{count} samples of this plan have {nbytes} bytes; this server allows {settings.max_batch_bytes}, "
+            f"which is {most} samples (its option max_batch_mb)",
+            most_samples=most,
+        )
+
+
+def _integer(name: str, value: int, low: int) -> None:
+    try:
+        checks.integer(name, value, low)
+    except ValueError as error:
+        raise Problem(422, "out of bounds", str(error)) from error
+
+
+def _within(name: str, value: int, samples: int) -> None:
+    if not 0 <= value <= samples:
+        detail = f"{name} is {value}; an epoch of this plan has the positions 0 to {samples}"
+        raise Problem(416, "beyond the epoch", detail, samples=samples)

@@ -1,0 +1,168 @@
+"""The server's options: one model for `headrace.toml`, the environment and the command line, validated together."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from headrace_proto.transforms import transform_from_json
+
+from .errors import ConfigurationError
+
+CONFIG_FILE = "headrace.toml"
+"""Read from the working directory where no --config says otherwise."""
+
+Policy = Literal["replace", "raise"]
+FingerprintMode = Literal["names", "content"]
+DEFAULT_TRANSFORMS: list[dict[str, Any]] = [{"name": "Resize", "size": 256}, {"name": "CenterCrop", "size": 224}]
+
+
+class DatasetSettings(BaseModel):
+    """One dataset; what is left out is taken from the server's options of the same names."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    path: Path
+    transforms: list[dict[str, Any]] | None = None
+    on_error: Policy | None = None
+    replace_budget: float | None = Field(default=None, ge=0, le=1)
+    fingerprint: FingerprintMode | None = None
+
+
+class Settings(BaseSettings):
+    """Every field is an option of `serve`, a key of `headrace.toml` and a variable HEADRACE_..., the first named winning."""
+
+    model_config = SettingsConfigDict(env_prefix="HEADRACE_", extra="forbid", nested_model_default_partial_update=True)
+
+    data: list[str] = Field(default=[], description="folders to serve, as PATH or NAME=PATH")
+    datasets: dict[str, DatasetSettings] = Field(
+        default={}, description="datasets with options of their own, by name (a table in headrace.toml)"
+    )
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    transforms: list[dict[str, Any]] = Field(
+        default=DEFAULT_TRANSFORMS, description="the transforms of plans that name none, as JSON"
+    )
+    on_error: Policy = Field(
+        default="replace",
+        description="an image that cannot be decoded is replaced by a good one, or ends the stream (raise)",
+    )
+    replace_budget: float = Field(
+        default=0.01, ge=0, le=1, description="share of an epoch that may be replaced before clients raise"
+    )
+    fingerprint: FingerprintMode = Field(
+        default="names", description="what tells data apart: names and sizes, or the files' content too"
+    )
+    custom_transforms: dict[str, str] = Field(
+        default={}, description='transforms of your own, by name, as "module:function"'
+    )
+    # Decoding keeps a core busy; more threads than cores only add switches.
+    decode_threads: int = Field(default=os.cpu_count() or 1, ge=1, le=1024, description="threads that decode")
+    # 100 ms a read at 2,500 images/s is 250 reads in flight.
+    read_threads: int = Field(default=256, ge=1, le=4096, description="most reads in flight at once")
+    memory_mb: int = Field(
+        default=1024, ge=1, description="MiB for batches made and read ahead, beyond one batch reserved for each stream"
+    )
+    queue_batches: int = Field(default=16, ge=1, le=4096, description="most batches that a stream works on ahead")
+    max_batch_mb: int = Field(default=256, ge=1, le=1024, description="MiB that one batch may have")
+    max_megapixels: float = Field(default=100, gt=0, description="larger images are refused before they are decoded")
+    read_retries: int = Field(default=3, ge=0, le=100, description="how often a failed read is tried again")
+    ping_seconds: float = Field(default=5, gt=0, description="a waiting client hears from the server this often")
+    grace_seconds: float = Field(default=10, ge=0, description="how long streams may take to end at shutdown")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level logged")
+    log_format: Literal["auto", "text", "json"] = Field(
+        default="auto", description="auto is text on a terminal and JSON lines elsewhere"
+    )
+
+    @field_validator("transforms")
+    @classmethod
+    def _transforms_are_known(cls, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for transform in value:
+            transform_from_json(transform)
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        toml = settings_cls.model_config.get("toml_file")
+        sources = (init_settings, env_settings)
+        return sources if toml is None else (*sources, TomlConfigSettingsSource(settings_cls, cast(Path, toml)))
+
+    @property
+    def memory_bytes(self) -> int:
+        return self.memory_mb * 2**20
+
+    @property
+    def max_batch_bytes(self) -> int:
+        return self.max_batch_mb * 2**20
+
+    @property
+    def max_pixels(self) -> int:
+        return int(self.max_megapixels * 1e6)
+
+    def all_datasets(self) -> dict[str, DatasetSettings]:
+        """Every dataset by name, with the server's options where it has none of its own."""
+        datasets: dict[str, DatasetSettings] = {}
+        for entry in self.data:
+            name, path = _name_and_path(entry)
+            if name in datasets:
+                raise ConfigurationError(f"two datasets are named {name!r}; name one of them otherwise, as NAME=PATH")
+            datasets[name] = DatasetSettings(path=Path(path))
+        for name, dataset in self.datasets.items():
+            if name in datasets:
+                raise ConfigurationError(f"the dataset {name!r} is given twice: as data and in the table of datasets")
+            datasets[name] = dataset
+        if not datasets:
+            raise ConfigurationError("nothing to serve: name a folder of images, as in `headrace serve ./flowers`")
+        inherited = ("transforms", "on_error", "replace_budget", "fingerprint")
+        return {
+            name: dataset.model_copy(
+                update={key: getattr(self, key) for key in inherited if getattr(dataset, key) is None}
+            )
+            for name, dataset in datasets.items()
+        }
+
+
+def load_settings(options: dict[str, Any], config: Path | None = None) -> Settings:
+    """The settings from `options` (the command line's), the environment and a file, in this order.
+
+    Raises ConfigurationError in one line that names the option, what was found and what was expected.
+    """
+    if config is None and Path(CONFIG_FILE).is_file():
+        config = Path(CONFIG_FILE)
+    if config is not None and not config.is_file():
+        raise ConfigurationError(f"there is no configuration file {config}")
+    located = type(
+        "Settings", (Settings,), {"model_config": SettingsConfigDict(toml_file=config), "__module__": __name__}
+    )
+    try:
+        return cast(Settings, located(**options))
+    except pydantic.ValidationError as error:
+        raise ConfigurationError("; ".join(_sentence(item) for item in error.errors())) from error
+    except ValueError as error:  # TOML that does not parse, an environment variable that is not JSON
+        raise ConfigurationError(f"{config or 'the environment'}: {error}") from error
+
+
+def _sentence(error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"there is no option {where!r}; the options are {', '.join(Settings.model_fields)}"
+    return f"option {where}: {error['msg'].removeprefix('Value error, ')}, found {error['input']!r}"
+
+
+def _name_and_path(entry: str) -> tuple[str, str]:
+    name, separator, path = entry.partition("=")
+    if separator and name and "/" not in name:
+        return name, path
+    return Path(entry).resolve().name, entry

@@ -1,0 +1,131 @@
+"""A stream of batches: made ahead in order, as far as its window and the budget allow."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+from headrace_proto import messages
+
+from .assembly import Address, Assembly, Frame, Workshop, plain_frame
+from .budget import Budget
+from .plans import ResolvedPlan
+
+
+@dataclass(frozen=True)
+class StreamRequest:
+    """The slices [start + k stride, + count) of an epoch, for k = 0, 1, ..., clipped at `stop`."""
+
+    plan: ResolvedPlan
+    epoch: int
+    start: int
+    count: int
+    stride: int
+    stop: int
+    checksum: bool = False
+
+    def addresses(self) -> Iterator[Address]:
+        for start in range(self.start, self.stop, self.stride):
+            yield Address(self.plan, self.epoch, start, min(start + self.count, self.stop), self.checksum)
+
+
+@dataclass(frozen=True)
+class StreamLimits:
+    """How far a stream may work ahead, and how it waits."""
+
+    window: int
+    """Batches."""
+    budget: Budget
+    """Bytes that all streams share, beyond one batch reserved for each."""
+    ping_seconds: float
+
+
+@dataclass(frozen=True)
+class _Ahead:
+    """A batch that is being made, and the bytes that it took from the budget."""
+
+    assembly: Assembly
+    taken: int
+
+
+class Stream:
+    """The frames of one request, in order. Lives on the event loop; the work is done in the workshop's threads."""
+
+    def __init__(
+        self, request: StreamRequest, workshop: Workshop, limits: StreamLimits, client: str, draining: asyncio.Event
+    ) -> None:
+        self.request = request
+        self._workshop, self._limits, self._client, self._draining = workshop, limits, client, draining
+        self._addresses = request.addresses()
+        self._next: Address | None = next(self._addresses, None)
+        self._ahead: deque[_Ahead] = deque()
+        self._loop = asyncio.get_running_loop()
+        self._progress = asyncio.Event()
+
+    async def frames(self) -> AsyncIterator[Frame]:
+        """Every batch in order and then an `end` frame; or an `error` frame as the last."""
+        position = self.request.start
+        try:
+            while self._fill():
+                if self._draining.is_set():
+                    yield self._end(position, messages.DRAINING)
+                    return
+                head = self._ahead[0].assembly
+                while not head.done:
+                    if not await self._made_progress():
+                        yield plain_frame(messages.Ping())
+                if head.failure is not None:
+                    yield plain_frame(head.failure)
+                    return
+                assert head.frame is not None
+                yield head.frame
+                self._drop(self._ahead.popleft())
+                position = head.address.start + self.request.stride
+            yield self._end(self.request.stop, messages.COMPLETE)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Drops all work ahead at once."""
+        while self._ahead:
+            self._drop(self._ahead.pop())
+
+    def _fill(self) -> bool:
+        """Begins as many batches as fit; one at least. False when there are none left."""
+        while self._next is not None and len(self._ahead) < self._limits.window:
+            cost = self._cost(self._next) if self._ahead else 0  # the first is the one reserved
+            if cost and not self._limits.budget.take(cost):
+                break
+            assembly = Assembly(self._next, self._workshop, self._client, self._on_done)
+            self._ahead.append(_Ahead(assembly, cost))
+            assembly.begin()
+            self._next = next(self._addresses, None)
+        return bool(self._ahead)
+
+    def _cost(self, address: Address) -> int:
+        count = address.stop - address.start
+        return address.plan.batch_bytes(count) + count * address.plan.mean_size
+
+    def _drop(self, ahead: _Ahead) -> None:
+        ahead.assembly.cancel()
+        self._limits.budget.give_back(ahead.taken)
+
+    def _end(self, position: int, reason: str) -> Frame:
+        return plain_frame(messages.End(self.request.epoch, position, reason))
+
+    def _on_done(self) -> None:
+        if not self._loop.is_closed():  # a batch may be finished after the server has ended
+            self._loop.call_soon_threadsafe(self._progress.set)
+
+    async def _made_progress(self) -> bool:
+        """Waits until a batch is done, and says whether one was before it is time for a ping."""
+        self._progress.clear()
+        if self._ahead[0].assembly.done:
+            return True
+        try:
+            await asyncio.wait_for(self._progress.wait(), self._limits.ping_seconds)
+        except asyncio.TimeoutError:  # noqa: UP041 - not TimeoutError itself before Python 3.11
+            return False
+        return True
