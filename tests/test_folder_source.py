@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import shutil
@@ -21,7 +22,7 @@ from headrace_server.errors import (
     SampleVanished,
     UnknownSplit,
 )
-from headrace_server.sources.base import Source, find_split
+from headrace_server.sources.base import Source, content_digests, find_split
 from headrace_server.sources.folder import FolderSource, open_folder
 
 NOBODY = 65534
@@ -206,6 +207,7 @@ def test_broken_links_are_counted(tmp_path: Path) -> None:
     assert source.skipped == {"broken link": 3}
 
 
+@pytest.mark.timeout(20)
 def test_links_in_a_circle_come_to_an_end(tmp_path: Path) -> None:
     make(tmp_path, ["cat/1.png", "dog/2.png"])
     (tmp_path / "cat" / "root").symlink_to(tmp_path)
@@ -301,6 +303,13 @@ def test_only_the_fingerprint_of_contents_sees_bytes_of_the_same_number(tmp_path
     assert open_folder(root).fingerprint == plain
     assert open_folder(root, content=True, hash_progress=hashed.append).fingerprint != content
     assert hashed[-1] == 150
+
+
+def test_every_sample_has_the_digest_of_its_own_bytes(tmp_path: Path) -> None:
+    """More samples than one task digests, and no whole number of tasks."""
+    source = open_folder(make(tmp_path, [f"{i:03}.png" for i in range(150)]))
+    expected = [hashlib.blake2b(f"{i:03}.png".encode(), digest_size=16).digest() for i in range(150)]
+    assert [row.tobytes() for row in content_digests(source, "all", threads=3)] == expected
 
 
 # Reading

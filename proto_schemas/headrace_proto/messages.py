@@ -167,7 +167,7 @@ def _batch(header: Mapping[str, Any]) -> Batch:
             ]
             for name, items in _map("escaped", header.get("escaped", {})).items()
         },
-        replaced=[_replaced(entry, start, count) for entry in _list("replaced", header.get("replaced", []))],
+        replaced=tuple(_replaced(entry, start, count) for entry in _list("replaced", header.get("replaced", []))),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -101,18 +102,18 @@ class Assembly:
             self._ids = plan.order(self.address.epoch).samples(self.address.start, self.address.stop)
             self._tensors, nbytes = arrays.describe(plan.info.outputs, count)
             self._payload = _zero_gaps(_aligned(nbytes), self._tensors)
-            self._columns = arrays.views(self._tensors, memoryview(self._payload))
+            self._columns = arrays.views(self._tensors, self._payload.data)
             self._blobs: list[bytes | None] = [None] * count
             if LABEL in plan.info.outputs:
                 self._columns[LABEL.name][:] = plan.index.labels(self._ids)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it becomes the batch's failure
             self._errors[0] = error
             self._count_down(self._count)
             return
         run = self._workshop.reader.run
         for first in range(0, count, run):
             last = min(first + run, count)
-            self._workshop.reader.submit(self._client, lambda first=first, last=last: self._read(first, last))
+            self._workshop.reader.submit(self._client, partial(self._read, first, last))
 
     def _read(self, first: int, last: int) -> None:
         failed = 0
@@ -121,14 +122,14 @@ class Assembly:
                 return
             try:
                 self._blobs[i] = self._read_sample(int(self._ids[i]))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - it becomes the batch's failure
                 self._errors[i] = error
                 failed += 1
         if failed:
             self._count_down(failed)
         for start in range(first, last, _DECODE_RUN):
             stop = min(start + _DECODE_RUN, last)
-            self._workshop.decoders.submit(self._client, lambda start=start, stop=stop: self._decode(start, stop))
+            self._workshop.decoders.submit(self._client, partial(self._decode, start, stop))
 
     def _read_sample(self, sample: int) -> bytes:
         plan = self.address.plan
@@ -145,7 +146,7 @@ class Assembly:
             done += 1
             try:
                 made = self._maker.make(int(self._ids[i]), data, images[i], self._read_sample)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - it becomes the batch's failure
                 self._errors[i] = error
                 continue
             if made.reason is not None:
@@ -160,7 +161,7 @@ class Assembly:
             try:
                 if not self._errors:
                     self.frame = self._pack()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - it becomes the batch's failure
                 self._errors[0] = error
             if self._errors:
                 self.failure = self._describe(*min(self._errors.items()))
@@ -189,15 +190,15 @@ class Assembly:
             escaped={KEY.name: escaped} if escaped else {},
             replaced=replaced,
         )
-        payload = memoryview(self._payload)
+        payload = self._payload.data
         return Frame(batch, frame.pack_head(batch.header(), [payload], checksum=self.address.checksum), payload)
 
     def _describe(self, i: int, error: Exception) -> messages.Failure:
-        place = {"epoch": self.address.epoch, "position": self.address.start + i}
+        epoch, position = self.address.epoch, self.address.start + i
         if isinstance(error, SampleError):
-            return messages.Failure(code=error.code, message=str(error), key=error.key, retry=error.retry, **place)
-        logger.error("a batch failed", plan=self.address.plan.info.id, **place, exc_info=error)
-        return messages.Failure(code="server", message=f"the server failed: {error!r}", retry=True, **place)
+            return messages.Failure(error.code, str(error), epoch, position, error.key, error.retry)
+        logger.error("a batch failed", plan=self.address.plan.info.id, epoch=epoch, position=position, exc_info=error)
+        return messages.Failure("server", f"the server failed: {error!r}", epoch, position, retry=True)
 
 
 def _aligned(nbytes: int) -> NDArray[np.uint8]:

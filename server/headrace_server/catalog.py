@@ -85,5 +85,6 @@ def open_dataset(
         progress=lambda count: progress(name, count),
         hash_progress=lambda count: progress(name, count),
     )
-    assert settings.on_error is not None and settings.replace_budget is not None  # Settings.all_datasets filled them
+    assert settings.on_error is not None  # Settings.all_datasets filled it, and the budget
+    assert settings.replace_budget is not None
     return Dataset(source, transforms, settings.on_error, settings.replace_budget)

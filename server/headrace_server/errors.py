@@ -11,8 +11,6 @@ ServerError
         └── SampleChanged     its size or time is not what was indexed
 """
 
-# ruff: noqa: N818 - a sample's state reads better than a suffix, and the tree says that they are errors
-
 from __future__ import annotations
 
 from collections.abc import Iterable

@@ -29,8 +29,8 @@ class _Client:
 class FairPool:
     """Up to `limit()` threads that take the next task from whichever waiting client has had the least time.
 
-    A client that comes, or comes back, starts level with the least served one, so that nobody saves time up. Threads are
-    started when they are first needed. A task handles its own errors; one that escapes is logged.
+    A client that comes, or comes back, starts level with the least served one, so that nobody saves time up.
+    Threads are started when they are first needed. A task handles its own errors; one that escapes is logged.
     """
 
     def __init__(self, name: str, limit: Callable[[], int]) -> None:
@@ -83,7 +83,7 @@ class FairPool:
             began = time.perf_counter()
             try:
                 task()
-            except Exception:
+            except Exception:  # noqa: BLE001 - logged; the thread goes on
                 logger.exception("a task failed", pool=self._name)
             with self._changed:
                 self._settle(name, client, time.perf_counter() - began)

@@ -44,8 +44,8 @@ class SampleMaker:
         """Fills the slot `out` from a sample's encoded bytes.
 
         Where they cannot be decoded, the plan's dataset says whether SampleUndecodable is raised or a good sample takes
-        its place; that one is read with `read`. Raises SampleUnavailable as `read` does, and SampleFailed where a transform
-        of the operator's does not do what it declared.
+        its place; that one is read with `read`. Raises SampleUnavailable as `read` does, and SampleFailed where a
+        transform of the operator's does not do what it declared.
         """
         try:
             self._fill(sample, data, out)

@@ -23,7 +23,7 @@ from .transforms.custom import CustomTransforms
 class Service:
     """Everything that requests share. Opening it reads the folders; raises ConfigurationError."""
 
-    def __init__(self, settings: Settings, progress: Callable[[str, int], None] = lambda name, files: None) -> None:
+    def __init__(self, settings: Settings, progress: Callable[[str, int], None]) -> None:
         self.settings = settings
         self.custom = CustomTransforms.load(settings.custom_transforms)
         self.catalog = Catalog(
@@ -80,7 +80,11 @@ class Service:
         """One batch. Raises Problem where there is none, and where one of its samples fails."""
         self.check(address)
         loop, done = asyncio.get_running_loop(), asyncio.Event()
-        assembly = Assembly(address, self._workshop, client, lambda: loop.call_soon_threadsafe(done.set))
+
+        def on_done() -> None:
+            loop.call_soon_threadsafe(done.set)
+
+        assembly = Assembly(address, self._workshop, client, on_done)
         try:
             assembly.begin()
             await done.wait()

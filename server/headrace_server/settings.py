@@ -35,7 +35,7 @@ class DatasetSettings(BaseModel):
 
 
 class Settings(BaseSettings):
-    """Every field is an option of `serve`, a key of `headrace.toml` and a variable HEADRACE_..., the first named winning."""
+    """Each field is an option of `serve`, a variable HEADRACE_..., a key of `headrace.toml`; the first wins."""
 
     model_config = SettingsConfigDict(env_prefix="HEADRACE_", extra="forbid", nested_model_default_partial_update=True)
 
@@ -92,8 +92,8 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         toml = settings_cls.model_config.get("toml_file")
         sources = (init_settings, env_settings)

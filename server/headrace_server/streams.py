@@ -126,6 +126,6 @@ class Stream:
             return True
         try:
             await asyncio.wait_for(self._progress.wait(), self._limits.ping_seconds)
-        except asyncio.TimeoutError:  # noqa: UP041 - not TimeoutError itself before Python 3.11
+        except asyncio.TimeoutError:
             return False
         return True

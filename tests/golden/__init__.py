@@ -14,7 +14,7 @@ from headrace_proto.plan import Output
 FOLDER = Path(__file__).parent / "protocol-1"
 OUTPUTS = (Output("image", "uint8", (2, 2, 3)), Output("label", "int64", ()), Output("key", "str", ()))
 IMAGES = np.arange(24, dtype="u1").reshape(2, 2, 2, 3)
-LABELS = np.array([1, -1], dtype="<i8")
+LABELS = np.array([1, 258], dtype="<i8")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def batch(
 ) -> messages.Batch:
     return messages.Batch(
         plan="p1",
-        engine="turbo 3.1, cv 5.0",
+        engine="simplejpeg-1.9.0_opencv-5.0.0",
         epoch=3,
         start=64,
         count=2,
@@ -59,13 +59,22 @@ FRAMES = {
         batch(
             keys=("cat/1.png", "dog/\\xff.png"),
             escaped={"key": [1]},
-            replaced=[messages.Replaced(65, "dog/2.png", "dog/\\xff.png", "truncated after 100 bytes")],
+            replaced=(messages.Replaced(65, "dog/2.png", "dog/\\xff.png", "truncated after 100 bytes"),),
         ),
         payload(),
         checksum=True,
     ),
     "end": Golden(messages.End(epoch=3, next=66, reason=messages.COMPLETE)),
-    "error": Golden(messages.Failure("sample-unavailable", "flowers (train): dog/3.png: read: gone", epoch=3, position=66, key="dog/3.png", retry=True)),
+    "error": Golden(
+        messages.Failure(
+            "sample-unavailable",
+            "flowers (train): dog/3.png: read: gone",
+            epoch=3,
+            position=66,
+            key="dog/3.png",
+            retry=True,
+        )
+    ),
     "ping": Golden(messages.Ping()),
 }
 

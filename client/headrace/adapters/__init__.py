@@ -1,0 +1,1 @@
+"""Frameworks: one module for each, which imports it when it is first used."""

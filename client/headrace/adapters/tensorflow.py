@@ -1,0 +1,100 @@
+"""A dataset as a `tf.data.Dataset`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from headrace_proto.plan import Output
+
+from ..batch import Batch
+from ..errors import UsageError
+from ..fetch import VALID
+from ..positions import Position
+
+try:
+    import tensorflow as tf
+except ImportError as error:
+    raise UsageError('to_tf needs TensorFlow: pip install "headrace[tensorflow]"') from error
+
+if TYPE_CHECKING:
+    from ..dataset import Dataset
+
+_RECEIPT = 4
+"""Numbers that go through the pipeline beside a batch: its end (epoch, samples), its bytes, its replaced samples."""
+
+
+def to_tf(dataset: Dataset, *, repeat: bool) -> tf.data.Dataset:
+    """The pipeline: batches from the stream, prefetched, and noted as received when the trainer takes them."""
+    columns = [output for output in dataset.outputs if output.name in ("image", "label")]
+    if dataset.sharding.tail == "pad":
+        columns.append(Output(VALID, "bool", ()))
+    count = len(dataset)
+    at_beginning = (
+        dataset.start.position.samples == 0 and dataset.start.position.epoch % (dataset.options.epochs or 1) == 0
+    )
+
+    def generate() -> Iterator[Any]:
+        start = dataset.start
+        if at_beginning and not repeat and not _at_beginning(dataset):
+            raise UsageError("the state was loaded after to_tf() had counted a full epoch; call to_tf() again after it")
+        with contextlib.closing(dataset.unreceived(start, forever=repeat)) as batches:
+            for batch in batches:
+                yield _receipt(batch), tuple(batch[column.name] for column in columns)
+        dataset.finish_pass(start)
+
+    batches = tf.data.Dataset.from_generator(generate, output_signature=_signature(dataset, columns))
+    batches = batches.prefetch(tf.data.AUTOTUNE)
+    # A batch counts when the trainer takes it, so the count comes after the prefetching; the clock is read before.
+    clock = tf.data.Dataset.counter().map(lambda _: tf.timestamp())
+    received = tf.data.Dataset.zip((clock, batches)).map(_receiver(dataset))
+    if repeat:
+        received = received.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+    elif at_beginning:
+        received = received.apply(tf.data.experimental.assert_cardinality(count))
+    return received.with_options(_options())
+
+
+def _at_beginning(dataset: Dataset) -> bool:
+    """Whether the next pass is a full one, so that its length is known."""
+    start = dataset.start.position
+    return start.samples == 0 and start.epoch % (dataset.options.epochs or 1) == 0
+
+
+def _signature(dataset: Dataset, columns: list[Output]) -> Any:
+    sharding = dataset.sharding
+    fixed = sharding.tail != "partial" or sharding.samples % sharding.step == 0
+    size = sharding.batch_size if fixed else None
+    specs = tuple(tf.TensorSpec((size, *column.shape), column.dtype, name=column.name) for column in columns)
+    return tf.TensorSpec((_RECEIPT,), tf.int64), specs
+
+
+def _receipt(batch: Batch) -> np.ndarray[Any, np.dtype[np.int64]]:
+    return np.array([batch.end.epoch, batch.end.samples, batch.nbytes, len(batch.replaced)], np.int64)
+
+
+def _receiver(dataset: Dataset) -> Any:
+    def receive(asked: float, receipt: Any, images: Any) -> np.int64:
+        epoch, samples, nbytes, replaced = (int(number) for number in receipt)
+        dataset.receive(Position(epoch, samples), replaced, float(asked), int(images), nbytes)
+        return np.int64(0)
+
+    def note(asked: Any, item: Any) -> Any:
+        receipt, columns = item
+        noted = tf.numpy_function(receive, (asked, receipt, tf.shape(columns[0])[0]), tf.int64)
+        with tf.control_dependencies([noted]):
+            first = tf.identity(columns[0])  # shares the buffer
+        return first if len(columns) == 1 else (first, *columns[1:])
+
+    return note
+
+
+def _options() -> tf.data.Options:
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    # A prefetch behind the receiver would count batches that the trainer has not got.
+    options.experimental_optimization.inject_prefetch = False
+    return options

@@ -1,0 +1,264 @@
+"""A dataset as the trainer sees it: passes over its batches, and the place in them."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from headrace_proto import checks
+from headrace_proto.plan import Output, Plan, PlanInfo
+
+from . import state as states
+from .batch import Batch
+from .endpoint import ConnectOptions, Endpoint
+from .errors import TooManyReplaced, UsageError
+from .fetch import Fetcher, Order
+from .positions import Position, Sharding
+from .prefetch import Prefetcher
+from .state import State
+from .statistics import Meter, Stats
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from .adapters.torch import TorchBatches
+
+
+class Follower(Protocol):
+    """An adapter whose workers iterate in other processes."""
+
+    @property
+    def used(self) -> bool:
+        """Whether batches were handed out elsewhere since the start was set."""
+        ...
+
+    def begin_at(self, start: State) -> None:
+        """The next pass begins at `start`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a dataset is iterated."""
+
+    epochs: int | None = None
+    """Epochs in one pass; None is one, and the next pass yields the next."""
+    replace_budget: float | None = None
+    """The share of an epoch that may be replaced; None takes the server's."""
+    prefetch: int = 4
+    """Batches received ahead of the trainer."""
+    checksum: bool = False
+    """Whether every frame is checked against a CRC-32."""
+
+    def __post_init__(self) -> None:
+        try:
+            if self.epochs is not None:
+                checks.integer("epochs", self.epochs, 1)
+            if self.replace_budget is not None:
+                checks.number("replace_budget", self.replace_budget, 0.0, 1.0)
+            checks.integer("prefetch", self.prefetch, 1)
+            checks.boolean("checksum", self.checksum)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that another process needs to iterate the same dataset. Can be pickled."""
+
+    url: str
+    connect: ConnectOptions
+    plan: Plan
+    info: PlanInfo
+    sharding: Sharding
+    options: Options
+    length: int
+
+    @property
+    def layout(self) -> str:
+        """Of the images on the wire."""
+        return self.plan.layout
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Dataset]:
+        """The dataset, over connections of its own."""
+        endpoint = Endpoint(self.url, self.connect)
+        try:
+            yield Dataset(endpoint, self.plan, self.info, self.sharding, self.options)
+        finally:
+            endpoint.close()
+
+
+class Dataset:
+    """The batches of one plan for one rank. `Client.dataset` makes it.
+
+    Iterating yields a `Batch` at a time: a dict of NumPy arrays, whose first axis has up to `batch_size` samples. A
+    pass that is left early begins again where it began; one that ends advances to the next epoch.
+    """
+
+    def __init__(self, endpoint: Endpoint, plan: Plan, info: PlanInfo, sharding: Sharding, options: Options) -> None:
+        self._endpoint, self._plan, self.info = endpoint, plan, info
+        self.sharding, self.options = sharding, options
+        self._start = State(Position(0, 0))
+        self._received = self._start
+        self._meter = Meter()
+        self._followers: list[Follower] = []
+
+    def __len__(self) -> int:
+        """The batches of one full pass."""
+        return self.sharding.steps() * (self.options.epochs or 1)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.batches()
+
+    @property
+    def samples(self) -> int:
+        """Samples in an epoch, on all ranks together."""
+        return self.info.samples
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """The names of the labels; None where there are none."""
+        return self.info.classes
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """Each column's name, dtype, and shape of one sample."""
+        return self.info.outputs
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the next pass begins in."""
+        return self._start.position.epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """The next pass begins at the beginning of `epoch`."""
+        try:
+            self._begin_at(State(Position(checks.integer("epoch", epoch, 0), 0)))
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+
+    def state_dict(self, batch: Batch | None = None) -> dict[str, Any]:
+        """Where training stands, as plain JSON data: after the last batch received, or after `batch`.
+
+        Name the batch where batches crossed a process, as those of a DataLoader with workers do.
+        """
+        if batch is None:
+            if any(follower.used for follower in self._followers):
+                raise UsageError("these batches came from worker processes: name the last one, as state_dict(batch)")
+            return states.save(self._received, self.info)
+        if not isinstance(batch, Batch):
+            raise UsageError(f"state_dict takes a batch of this dataset, found {type(batch).__name__}")
+        return states.save(State(batch.end, self._received.replaced), self.info)
+
+    def load_state_dict(self, state: Mapping[str, Any], *, allow_changed: bool = False) -> None:
+        """The next pass goes on from a saved state, whatever its batch size and world size were.
+
+        Raises StateMismatch naming what differs where it is of another plan; `allow_changed` accepts changed data.
+        """
+        self._begin_at(states.restore(state, self.info, allow_changed=allow_changed))
+
+    def stats(self) -> Stats:
+        """Images/s, bytes/s and the share of time that the trainer waited, since the first batch."""
+        return self._meter.stats()
+
+    def to_tf(self, *, repeat: bool = False) -> tf.data.Dataset:
+        """A `tf.data.Dataset` of (image, label), or (image, label, valid) under "pad"; no label where there is none.
+
+        One pass over it is a pass over this dataset, so `model.fit(train.to_tf(), epochs=3)` sees three epochs. With
+        `repeat` it never ends; resume with it and `steps_per_epoch`.
+        """
+        from .adapters.tensorflow import to_tf
+
+        return to_tf(self, repeat=repeat)
+
+    def to_torch(self) -> TorchBatches:
+        """A torch `IterableDataset` of finished batches, channels first, for `DataLoader(..., batch_size=None)`."""
+        from .adapters.torch import to_torch
+
+        return to_torch(self)
+
+    def batches(self, *, forever: bool = False) -> Generator[Batch, None, None]:
+        """One pass; with `forever` one that goes on with epoch after epoch."""
+        asked, start = time.time(), self._start
+        with contextlib.closing(self.unreceived(start, forever=forever)) as batches:
+            for batch in batches:
+                self.receive(batch.end, len(batch.replaced), asked, len(batch["image"]), batch.nbytes)
+                yield batch
+                asked = time.time()
+        self.finish_pass(start)
+
+    def unreceived(
+        self, start: State, *, forever: bool = False, first: int = 0, every: int = 1
+    ) -> Generator[Batch, None, None]:
+        """The batches of a pass from `start` on, without counting them as received; for adapters."""
+        fetcher = Fetcher(self._endpoint, Order(self._plan, self.info, self.sharding, self.options.checksum))
+        last = None if forever else self.last_epoch(start.position.epoch)
+        items = _epochs(fetcher, start.position, last, first, every)
+        with Prefetcher(items, self.options.prefetch, fetcher.stop) as batches:
+            yield from self._within_budget(batches, start, every)
+
+    def receive(self, end: Position, replaced: int, asked: float, images: int, nbytes: int) -> None:
+        """Notes that the trainer, which asked at the time `asked`, has a batch that ends at `end`."""
+        same_epoch = end.epoch == self._received.position.epoch
+        self._received = State(end, self._received.replaced + replaced if same_epoch else 0)
+        last_epoch = self.last_epoch(self._start.position.epoch)
+        if end.epoch > last_epoch:
+            self._start = State(Position(end.epoch, 0))
+        self._meter.received(asked, images, nbytes, replaced)
+
+    def finish_pass(self, start: State) -> None:
+        """Notes that a pass is over; a rank that had no batch in it comes no other way to the next epoch."""
+        after = Position(self.last_epoch(start.position.epoch) + 1, 0)
+        if self._start is start:
+            self._begin_at(State(after))
+
+    @property
+    def start(self) -> State:
+        """Where the next pass begins."""
+        return self._start
+
+    def follow(self, follower: Follower) -> None:
+        """Tells `follower` from now on where passes begin."""
+        self._followers.append(follower)
+
+    def recipe(self) -> Recipe:
+        endpoint = self._endpoint
+        return Recipe(endpoint.url, endpoint.options, self._plan, self.info, self.sharding, self.options, len(self))
+
+    def _begin_at(self, state: State) -> None:
+        self._start = self._received = state
+        for follower in self._followers:
+            follower.begin_at(state)
+
+    def last_epoch(self, first: int) -> int:
+        """The last epoch of a pass that begins in epoch `first`: a pass of k epochs ends at the next multiple of k."""
+        epochs = self.options.epochs or 1
+        return (first // epochs + 1) * epochs - 1
+
+    def _within_budget(self, batches: Iterator[Batch], start: State, every: int) -> Iterator[Batch]:
+        budget = self.info.replace_budget if self.options.replace_budget is None else self.options.replace_budget
+        share = self.info.samples / self.sharding.world_size / every
+        state = start
+        for batch in batches:
+            replaced = state.replaced + len(batch.replaced)
+            if batch.replaced and replaced > budget * share:
+                raise TooManyReplaced(
+                    f"{replaced} of about {share:.0f} samples in epoch {state.position.epoch} cannot be decoded and "
+                    f"were replaced, more than the budget of {budget:.2%}; the last is {batch.replaced[-1].key}: "
+                    f"{batch.replaced[-1].reason}. Mend the data, or allow more with replace_budget="
+                )
+            state = State(batch.end, replaced if batch.end.epoch == state.position.epoch else 0)
+            yield batch
+
+
+def _epochs(fetcher: Fetcher, start: Position, last: int | None, first: int, every: int) -> Iterator[Batch]:
+    """Epoch after epoch; a worker's turn, every `every`-th batch, goes on where one ends and the next begins."""
+    position, turn = start, first
+    while last is None or position.epoch <= last:
+        yield from fetcher.epoch(position, turn, every)
+        turn = (turn - fetcher.steps(position)) % every
+        position = Position(position.epoch + 1, 0)

@@ -1,0 +1,178 @@
+"""Fetching a rank's batches from a server, one after the other."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import numpy as np
+
+from headrace_proto import messages
+from headrace_proto.frame import FrameError
+from headrace_proto.plan import Plan, PlanInfo
+
+from .batch import Batch, columns_of
+from .endpoint import Endpoint
+from .errors import ConnectionFailed, DataChanged, RequestRefused, SampleFailed, StreamBroken
+from .frames import FrameReader, read_into
+from .positions import Position, Sharding, Slice
+
+VALID = "valid"
+"""The column that "pad" adds: bool, False for a sample that fills up the last batch."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to fetch, and for which rank."""
+
+    plan: Plan
+    info: PlanInfo
+    sharding: Sharding
+    checksum: bool = False
+
+
+class Fetcher:
+    """Fetches batches from a server. `stop`, from any thread, ends it within moments, also while it waits."""
+
+    def __init__(self, endpoint: Endpoint, order: Order) -> None:
+        self._endpoint, self._order = endpoint, order
+        self._response: httpx.Response | None = None
+        self._stopped = False
+
+    def stop(self) -> None:
+        self._stopped = True
+        response = self._response
+        if response is not None and "abort" in response.extensions:
+            response.extensions["abort"]()
+
+    def steps(self, start: Position) -> int:
+        """How many batches the rank gets from a position to the end of its epoch."""
+        return self._order.sharding.steps(start.samples)
+
+    def epoch(self, start: Position, first: int = 0, every: int = 1) -> Iterator[Batch]:
+        """The batches of an epoch from a position on; where workers share them, every `every`-th from `first` on."""
+        sharding = self._order.sharding
+        numbers = range(first, self.steps(start), every)
+        wanted = [sharding.slice(start.epoch, start.samples, k) for k in numbers[-1:]]
+        whole = len(numbers) - (1 if wanted and wanted[0].stop > sharding.samples else 0)
+        if whole:
+            yield from self._stream(start, numbers[:whole])
+        for k in numbers[whole:]:  # at most one, padded with samples from the epoch's beginning
+            yield self._padded(start.epoch, sharding.slice(start.epoch, start.samples, k))
+
+    def _stream(self, start: Position, numbers: range) -> Iterator[Batch]:
+        sharding = self._order.sharding
+        wanted = [sharding.slice(start.epoch, start.samples, k) for k in numbers]
+        path = f"/v1/plans/{self._order.info.id}/stream"
+        query = {
+            "epoch": start.epoch,
+            "start": wanted[0].start,
+            "count": sharding.batch_size,
+            "stride": sharding.step * numbers.step,
+            "stop": wanted[-1].stop,
+        }
+        with self._reading(path, start.epoch, wanted[0].start, **query) as frames:
+            for place in wanted:
+                message, payload = frames.batch(place.start, place.stop)
+                yield self._marked(Batch.of(columns_of(message, payload), place.after, message.replaced), place)
+            frames.end(wanted[-1].stop)
+
+    def _padded(self, epoch: int, place: Slice) -> Batch:
+        """A batch that goes on with samples from the epoch's beginning; "valid" is False for them."""
+        pieces = self._order.sharding.pieces(place.start, place.stop)
+        batches = [self._slice(epoch, first, last) for first, last in pieces]
+        columns = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+        within = place.start < self._order.sharding.samples
+        return self._marked(Batch.of(columns, place.after, batches[0].replaced if within else ()), place)
+
+    def _marked(self, batch: Batch, place: Slice) -> Batch:
+        """Under "pad" every batch says which of its samples are no repetitions."""
+        if self._order.sharding.tail == "pad":
+            batch[VALID] = np.arange(place.start, place.stop) < self._order.sharding.samples
+        return batch
+
+    def _slice(self, epoch: int, start: int, stop: int) -> Batch:
+        path = f"/v1/plans/{self._order.info.id}/epochs/{epoch}/slices/{start}-{stop}"
+        with self._reading(path, epoch, start) as frames:
+            message, payload = frames.batch(start, stop)
+            return Batch.of(columns_of(message, payload), Position(epoch, stop), message.replaced)
+
+    @contextlib.contextmanager
+    def _reading(self, path: str, epoch: int, position: int, **query: Any) -> Iterator[_Frames]:
+        """Opens a response for reading frames; the plan is posted again where the server has forgotten it."""
+        query["checksum"] = "crc32" if self._order.checksum else None
+        with contextlib.ExitStack() as stack:
+            try:
+                response = stack.enter_context(self._endpoint.open(path, **query))
+            except RequestRefused as error:
+                if error.code != "unknown-plan":
+                    raise
+                self._post_again()
+                response = stack.enter_context(self._endpoint.open(path, **query))
+            self._response = response
+            if self._stopped:  # between the look at `_response` in `stop` and here
+                raise StreamBroken("stopped", epoch, position)
+            try:
+                reader = FrameReader(read_into(response), self._order.info.outputs, checksum=self._order.checksum)
+                yield _Frames(reader, self._endpoint, epoch, position)
+            finally:
+                self._response = None
+
+    def _post_again(self) -> None:
+        info = self._endpoint.post_plan(self._order.plan)
+        if info.id != self._order.info.id:
+            raise DataChanged(
+                f"{self._endpoint.url} now serves other data: the plan's id was {self._order.info.id}, now {info.id}; "
+                "begin anew, or load the saved state with allow_changed=True"
+            )
+
+
+class _Frames:
+    """The frames of one response, as the batches that were asked for."""
+
+    def __init__(self, reader: FrameReader, endpoint: Endpoint, epoch: int, position: int) -> None:
+        self._reader, self._endpoint, self._epoch, self._position = reader, endpoint, epoch, position
+
+    def batch(self, start: int, stop: int) -> tuple[messages.Batch, memoryview]:
+        """The next frame, which must be the batch of these positions."""
+        self._position = start
+        message, payload = self._next()
+        if not isinstance(message, messages.Batch):
+            raise self._broken(f"the server ended the stream ({_reason(message)}) before its end")
+        if (message.epoch, message.start, message.count) != (self._epoch, start, stop - start):
+            raise self._broken(
+                f"the positions {start}-{stop} were asked for, the frame has {message.count} samples from "
+                f"{message.start} of epoch {message.epoch}"
+            )
+        return message, payload
+
+    def end(self, position: int) -> None:
+        """The next frame, which must be the stream's end."""
+        self._position = position
+        message, _ = self._next()
+        if not isinstance(message, messages.End):
+            raise self._broken("an end frame was expected, and more came")
+
+    def _next(self) -> tuple[messages.Message, memoryview]:
+        while True:
+            try:
+                with self._endpoint.mapped_errors():
+                    message, payload = self._reader.read()
+            except (FrameError, EOFError) as error:
+                raise self._broken(str(error)) from error
+            except ConnectionFailed as error:
+                raise self._broken(str(error)) from error
+            if isinstance(message, messages.Failure):
+                raise SampleFailed(message.message, message.epoch, message.position, message.key)
+            if not isinstance(message, messages.Ping):
+                return message, payload
+
+    def _broken(self, reason: str) -> StreamBroken:
+        return StreamBroken(f"{self._endpoint.url}: {reason}", self._epoch, self._position)
+
+
+def _reason(message: messages.Message) -> str:
+    return f"reason {message.reason!r}" if isinstance(message, messages.End) else "unasked"

@@ -1,0 +1,88 @@
+"""Reading frames from a response: lengths are checked against the plan before anything is allocated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import httpx
+import numpy as np
+
+from headrace_proto import frame, messages
+from headrace_proto.frame import FrameError
+from headrace_proto.plan import Output
+
+ReadInto = Callable[[memoryview], int]
+"""Fills the beginning of a buffer and returns how many bytes came; 0 at the stream's end."""
+_PIECE = 64 * 1024
+
+
+def aligned_buffer(nbytes: int) -> memoryview:
+    """Fresh memory that begins at a multiple of 64 bytes, which TensorFlow adopts without copying."""
+    room = np.empty(nbytes + frame.ALIGNMENT, np.uint8)
+    skip = -room.ctypes.data % frame.ALIGNMENT
+    return room[skip : skip + nbytes].data
+
+
+def read_into(response: httpx.Response) -> ReadInto:
+    """The response's own way to fill a buffer, or one that copies what httpx received."""
+    direct: ReadInto | None = response.extensions.get("readinto")
+    return direct or _copying(response)
+
+
+def _copying(response: httpx.Response) -> ReadInto:
+    chunks, rest = response.iter_raw(), memoryview(b"")
+
+    def fill(buffer: memoryview) -> int:
+        nonlocal rest
+        while not rest:
+            chunk = next(chunks, None)
+            if chunk is None:
+                return 0
+            rest = memoryview(chunk)
+        count = min(len(buffer), len(rest))
+        buffer[:count] = rest[:count]
+        rest = rest[count:]
+        return count
+
+    return fill
+
+
+class FrameReader:
+    """The frames of one response, for a plan with these outputs."""
+
+    def __init__(self, fill: ReadInto, outputs: Sequence[Output], *, checksum: bool = False) -> None:
+        self._fill, self._outputs, self._checksum = fill, outputs, checksum
+
+    def read(self) -> tuple[messages.Message, memoryview]:
+        """The next frame's message and payload. Raises FrameError for what is no frame, EOFError at a cut."""
+        prefix = self._exactly(frame.PREFIX_LENGTH)
+        header_bytes = self._exactly(frame.parse_prefix(prefix))
+        payload_length = frame.parse_infix(self._exactly(frame.INFIX_LENGTH))
+        header = frame.parse_header(header_bytes)
+        message = messages.parse(header)
+        if isinstance(message, messages.Batch):
+            messages.check_batch(message, self._outputs, payload_length)
+        elif payload_length:
+            raise FrameError(f"a {header['kind']} frame has no payload, this one says {payload_length} bytes")
+        payload = aligned_buffer(payload_length)
+        self._fill_whole(payload)
+        if self._checksum:
+            frame.check(header_bytes, header, payload)
+        return message, payload
+
+    def _exactly(self, length: int) -> bytearray:
+        """So many bytes, in memory that grows as they come: a length that lies allocates nothing."""
+        data = bytearray()
+        while len(data) < length:
+            piece = bytearray(min(_PIECE, length - len(data)))
+            self._fill_whole(memoryview(piece))
+            data += piece
+        return data
+
+    def _fill_whole(self, buffer: memoryview) -> None:
+        filled = 0
+        while filled < len(buffer):
+            count = self._fill(buffer[filled:])
+            if not count:
+                raise EOFError(f"the stream was cut inside a frame, {len(buffer) - filled} bytes short")
+            filled += count

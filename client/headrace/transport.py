@@ -1,0 +1,166 @@
+"""A transport for httpx that receives into memory of the reader's choosing.
+
+httpx reads 64 KiB at a time, and every chunk is copied again into the batch. Here the response carries the extension
+"readinto", which fills a buffer straight from the socket, and "abort", which wakes a thread that waits in it. Direct
+HTTP/1.1 only: where a proxy is in the way, httpx's own transport serves (and `read_into` of `frames` copies).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+
+_CHUNK = 64 * 1024
+_MOST_IDLE = 4
+
+
+class DirectTransport(httpx.BaseTransport):
+    """Connections of `http.client`, kept alive, with httpx's timeouts and errors. Safe to use from many threads."""
+
+    def __init__(self, ssl_context: ssl.SSLContext | None = None) -> None:
+        self._ssl_context = ssl_context
+        self._idle: dict[tuple[str, str, int], list[http.client.HTTPConnection]] = {}
+        self._lock = threading.Lock()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Sends the request; a kept connection that the server has closed meanwhile is replaced by a new one."""
+        timeouts = request.extensions.get("timeout", {})
+        body = request.read()
+        origin = (request.url.scheme, request.url.host, request.url.port or _default_port(request.url.scheme))
+        with _mapped_errors(request):
+            connection = self._take_idle(origin)
+            if connection is not None:
+                try:
+                    return self._exchange(connection, origin, request, body, timeouts)
+                except (ConnectionError, http.client.BadStatusLine):
+                    connection.close()  # it was closed while it was idle
+            connection = self._connect(origin, timeouts, request)
+            try:
+                return self._exchange(connection, origin, request, body, timeouts)
+            except BaseException:
+                connection.close()
+                raise
+
+    def close(self) -> None:
+        with self._lock:
+            for connections in self._idle.values():
+                for connection in connections:
+                    connection.close()
+            self._idle.clear()
+
+    def _exchange(
+        self,
+        connection: http.client.HTTPConnection,
+        origin: tuple[str, str, int],
+        request: httpx.Request,
+        body: bytes,
+        timeouts: dict[str, float | None],
+    ) -> httpx.Response:
+        assert connection.sock is not None
+        connection.sock.settimeout(timeouts.get("read"))
+        headers = {name: value for name, value in request.headers.items() if name.lower() != "transfer-encoding"}
+        connection.request(request.method, request.url.raw_path.decode("ascii"), body or None, headers)
+        response = connection.getresponse()
+        stream = _Stream(self, origin, connection, response)
+        return httpx.Response(
+            response.status,
+            headers=response.getheaders(),
+            stream=stream,
+            extensions={"http_version": b"HTTP/1.1", "readinto": stream.readinto, "abort": stream.abort},
+        )
+
+    def _connect(
+        self, origin: tuple[str, str, int], timeouts: dict[str, float | None], request: httpx.Request
+    ) -> http.client.HTTPConnection:
+        scheme, host, port = origin
+        if scheme == "https":
+            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+                host, port, timeout=timeouts.get("connect"), context=self._ssl_context
+            )
+        else:
+            connection = http.client.HTTPConnection(host, port, timeout=timeouts.get("connect"))
+        try:
+            connection.connect()
+        except TimeoutError as error:
+            raise httpx.ConnectTimeout(str(error) or "timed out", request=request) from error
+        except OSError as error:
+            raise httpx.ConnectError(str(error), request=request) from error
+        assert connection.sock is not None
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+    def _take_idle(self, origin: tuple[str, str, int]) -> http.client.HTTPConnection | None:
+        with self._lock:
+            idle = self._idle.get(origin)
+            return idle.pop() if idle else None
+
+    def give_back(self, origin: tuple[str, str, int], connection: http.client.HTTPConnection) -> None:
+        """Keeps a connection whose response was read to its end."""
+        with self._lock:
+            idle = self._idle.setdefault(origin, [])
+            if len(idle) < _MOST_IDLE:
+                idle.append(connection)
+                return
+        connection.close()
+
+
+class _Stream(httpx.SyncByteStream):
+    """A response's body."""
+
+    def __init__(
+        self,
+        transport: DirectTransport,
+        origin: tuple[str, str, int],
+        connection: http.client.HTTPConnection,
+        response: http.client.HTTPResponse,
+    ) -> None:
+        self._transport, self._origin = transport, origin
+        self._connection, self._response = connection, response
+        self._socket: Any = connection.sock  # http.client forgets it where the connection is not to be kept
+
+    def __iter__(self) -> Iterator[bytes]:
+        with _mapped_errors(None):
+            while chunk := self._response.read(_CHUNK):
+                yield chunk
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Receives up to `len(buffer)` bytes; 0 at the end. Raises httpx's errors."""
+        with _mapped_errors(None):
+            return self._response.readinto(buffer)
+
+    def abort(self) -> None:
+        """Ends the connection at once, also under a thread that waits for it."""
+        with contextlib.suppress(OSError):  # it may have ended by itself
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        kept = self._response.isclosed() and self._connection.sock is not None
+        self._response.close()
+        if kept:
+            self._transport.give_back(self._origin, self._connection)
+        else:
+            self._connection.close()
+
+
+@contextlib.contextmanager
+def _mapped_errors(request: httpx.Request | None) -> Iterator[None]:
+    """The errors of `http.client` and sockets as httpx's."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise httpx.ReadTimeout(str(error) or "timed out", request=request) from error
+    except http.client.HTTPException as error:
+        raise httpx.RemoteProtocolError(f"{type(error).__name__}: {error}", request=request) from error
+    except (OSError, ValueError) as error:  # http.client reads from a closed file where it was aborted: ValueError
+        raise httpx.ReadError(str(error), request=request) from error
+
+
+def _default_port(scheme: str) -> int:
+    return 443 if scheme == "https" else 80

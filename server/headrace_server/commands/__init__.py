@@ -1,0 +1,1 @@
+"""The server's commands for the command line; the client finds them by their entry points."""

@@ -1,0 +1,157 @@
+"""Decoding: the bytes of an image file to pixels, the same whichever decoder does it.
+
+JPEG, most of what is trained on, goes through libjpeg-turbo by itself, which is bit for bit what Pillow gives from the
+same library and costs a fraction of Pillow's time under the interpreter's lock. Everything else, and every JPEG that is
+in some way out of the ordinary, goes through Pillow, whose picture is the one that counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import io
+import struct
+import warnings
+from functools import cache
+from typing import Any
+
+import cv2
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin, _imaging, features
+
+from .orientation import ORIENTATION_TAG, jpeg_header, upright
+
+MAX_PIXELS = 100_000_000
+"""Height times width; an image with more is refused unread. It takes 300 MB decoded."""
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+
+_JPEG = b"\xff\xd8\xff"
+_SIGNATURES = (
+    (_JPEG, "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF8", "GIF"),
+    (b"BM", "BMP"),
+    *((prefix, "TIFF") for prefix in TiffImagePlugin.PREFIXES),
+)
+_UNREADABLE_EXIF = (struct.error, SyntaxError, ValueError, TypeError, KeyError, IndexError, OSError, ZeroDivisionError)
+
+
+def _settle_libraries() -> None:
+    """What can be set only for the whole process, once.
+
+    Images are bounded by `decode` itself. What Pillow and libtiff have to say about a file is in the error, or does not
+    matter, and libtiff would print it. While OpenCV works on one image, the other cores have images of their own.
+    """
+    Image.MAX_IMAGE_PIXELS = None
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    with contextlib.suppress(AttributeError, OSError):  # a Pillow with libtiff built in, or without it
+        ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
+    cv2.setNumThreads(1)
+
+
+_settle_libraries()
+
+
+class DecodeError(ValueError):
+    """The content is not an image that can be decoded in full. `reason` says what was found."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """The picture in an image file's bytes: (H, W, 3), uint8, RGB, C-contiguous, writable and nobody else's.
+
+    It equals Pillow's `ImageOps.exif_transpose(image).convert("RGB")`, except that channels of 16 bits become their
+    upper 8 bits, and an unreadable Exif turns nothing. Of an animation it is the first frame. The format is found from
+    the content. May be called by several threads at once; releases the interpreter's lock while it works.
+
+    Raises DecodeError for content that is empty, truncated, no image, of an unsupported kind, or of more than
+    `max_pixels` (height times width, read from the header before anything is decoded), and nothing else.
+    """
+    if data[:3] == _JPEG and (header := jpeg_header(data)) is not None and header.components in (1, 3):
+        _check_size(header.width, header.height, max_pixels)
+        try:
+            return upright(simplejpeg.decode_jpeg(data, "RGB"), header.orientation)
+        except (ValueError, RuntimeError, MemoryError):
+            pass  # strict about everything; Pillow tells the flaws that cost pixels from those that do not
+    return _decode_with_pillow(data, max_pixels)
+
+
+@cache
+def engine() -> str:
+    """The versions of what decides about pixels, such as "simplejpeg-1.9.0_pillow-12.0.0_...", without spaces."""
+    versions = {
+        "simplejpeg": simplejpeg.__version__,
+        "pillow": features.version("pil"),
+        "jpeg": features.version("libjpeg_turbo") or features.version("jpg"),
+        "webp": features.version("webp"),
+        "tiff": features.version("libtiff"),
+        "opencv": cv2.__version__,
+    }
+    return "_".join(f"{name}-{version}" for name, version in versions.items())
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise DecodeError(f"{width} x {height} is {width * height:,} pixels, at most {max_pixels:,} are allowed")
+
+
+def _decode_with_pillow(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
+    """See `decode`. The one boundary at which Pillow's exceptions, which are of any kind, become DecodeError."""
+    kind = _kind(data)
+    try:
+        with Image.open(io.BytesIO(data), formats=(kind,)) as image:
+            _check_size(*image.size, max_pixels)
+            image.load()
+            return upright(_rgb(image), _orientation(image))
+    except DecodeError:
+        raise
+    except UnidentifiedImageError as error:
+        raise DecodeError(f"a damaged or unsupported {kind} header, in {len(data):,} bytes") from error
+    except Exception as error:
+        found = f"{type(error).__name__}: {error}".removesuffix(": ")
+        raise DecodeError(f"a damaged, truncated or unsupported {kind} of {len(data):,} bytes ({found})") from error
+
+
+def _kind(data: bytes) -> str:
+    if not data:
+        raise DecodeError("empty, 0 bytes")
+    for signature, kind in _SIGNATURES:
+        if data.startswith(signature):
+            return kind
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return WebPImagePlugin.WebPImageFile.format
+    raise DecodeError(f"no {', '.join(FORMATS)} image: {len(data):,} bytes that begin with {data[:12]!r}")
+
+
+def _orientation(image: Image.Image) -> Any:
+    """After loading, when TIFF has turned itself already. Exif that nobody can read turns nothing."""
+    try:
+        return image.getexif().get(ORIENTATION_TAG, 1)
+    except _UNREADABLE_EXIF:
+        return 1
+
+
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode.startswith("I;16"):
+        return np.repeat(_upper_bits(image)[:, :, np.newaxis], 3, axis=2)
+    if image.mode in ("I", "F"):
+        raise DecodeError(
+            f"{image.format} of 32-bit, signed or floating-point values, which have no meaning as colours"
+        )
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _upper_bits(image: Image.Image) -> NDArray[np.uint8]:
+    """Gray values of 16 bits, or 12, reduced to 8; Pillow would clip them to 255."""
+    values: NDArray[np.uint16] = np.asarray(image)
+    bits = 16
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        (bits,) = image.tag_v2[TiffImagePlugin.BITSPERSAMPLE]
+        if image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:  # white is zero
+            values = (1 << bits) - 1 - values
+    return (values >> (bits - 8)).astype(np.uint8)

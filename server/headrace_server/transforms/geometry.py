@@ -1,0 +1,209 @@
+"""Transforms that change where pixels are: resizing, cropping, mirroring, rotating."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+
+from headrace_proto import transforms as proto
+from headrace_proto.checks import MAX_SIDE
+from headrace_server.decode import DecodeError
+from headrace_server.draws import Draws
+from headrace_server.resample import resize
+
+from .base import Image, Sample, Shape, Step
+
+_WINDOW_TRIES = 10
+
+
+class ResizeStep(Step):
+    """See `headrace_proto.transforms.Resize`."""
+
+    def __init__(self, transform: proto.Resize, _index: int) -> None:
+        self._transform = transform
+
+    def shape(self, before: Shape) -> Shape:
+        size = self._transform.size
+        if isinstance(size, tuple):
+            return Shape(*size, before.channels)
+        if before.height is None or before.width is None:
+            return Shape(None, None, before.channels)
+        return Shape(*_shorter_side(before.height, before.width, size), before.channels)
+
+    def apply(self, image: Image, _sample: Sample, out: Image | None, /) -> Image:
+        """Raises DecodeError for an image so long and thin that its longer side would exceed what any may have."""
+        size = self._transform.size
+        if not isinstance(size, tuple):
+            size = _shorter_side(image.shape[0], image.shape[1], size)
+            if max(size) > MAX_SIDE:
+                raise DecodeError(
+                    f"{image.shape[0]} x {image.shape[1]} (height x width) is too thin: resized it would be "
+                    f"{size[0]} x {size[1]}, and no side may exceed {MAX_SIDE}"
+                )
+        return resize(
+            image, size, antialias=self._transform.antialias, interpolation=self._transform.interpolation, out=out
+        )
+
+
+class CenterCropStep(Step):
+    """See `headrace_proto.transforms.CenterCrop`."""
+
+    def __init__(self, transform: proto.CenterCrop, _index: int) -> None:
+        self._size = _pair(transform.size)
+        self._fill = transform.fill
+
+    def shape(self, before: Shape) -> Shape:
+        return Shape(*self._size, before.channels)
+
+    def apply(self, image: Image, _sample: Sample, _out: Image | None, /) -> Image:
+        top, left = (_middle(side, cut) for side, cut in zip(image.shape, self._size, strict=False))
+        return _window(image, top, left, self._size, self._fill)
+
+
+class RandomCropStep(Step):
+    """See `headrace_proto.transforms.RandomCrop`."""
+
+    random = True
+
+    def __init__(self, transform: proto.RandomCrop, index: int) -> None:
+        self._size = _pair(transform.size)
+        self._padding = _pair(transform.padding)
+        self._fill = transform.fill
+        self._index = index
+
+    def shape(self, before: Shape) -> Shape:
+        return Shape(*self._size, before.channels)
+
+    def apply(self, image: Image, sample: Sample, _out: Image | None, /) -> Image:
+        draws = sample.draws(self._index)
+        top, left = (
+            _random_start(draws, side, cut, padding)
+            for side, cut, padding in zip(image.shape, self._size, self._padding, strict=False)
+        )
+        return _window(image, top, left, self._size, self._fill)
+
+
+class RandomResizedCropStep(Step):
+    """See `headrace_proto.transforms.RandomResizedCrop`."""
+
+    random = True
+
+    def __init__(self, transform: proto.RandomResizedCrop, index: int) -> None:
+        self._transform = transform
+        self._size = _pair(transform.size)
+        self._index = index
+
+    def shape(self, before: Shape) -> Shape:
+        return Shape(*self._size, before.channels)
+
+    def apply(self, image: Image, sample: Sample, out: Image | None, /) -> Image:
+        transform = self._transform
+        draws = sample.draws(self._index)
+        sides = (image.shape[0], image.shape[1])
+        top, left, height, width = _inception_window(draws, sides, transform.scale, transform.ratio)
+        window = image[top : top + height, left : left + width]
+        return resize(window, self._size, antialias=transform.antialias, interpolation=transform.interpolation, out=out)
+
+
+class RandomFlipStep(Step):
+    """See `headrace_proto.transforms.RandomFlip`."""
+
+    random = True
+
+    def __init__(self, transform: proto.RandomFlip, index: int) -> None:
+        self._p = transform.p
+        self._axis = 1 if transform.axis == "horizontal" else 0
+        self._index = index
+
+    def shape(self, before: Shape) -> Shape:
+        return before
+
+    def apply(self, image: Image, sample: Sample, out: Image | None, /) -> Image:
+        if not sample.draws(self._index).chance(self._p):
+            return image
+        out = np.empty(image.shape, np.uint8) if out is None else out
+        cv2.flip(image, self._axis, dst=out)
+        return out
+
+
+class RandomRotationStep(Step):
+    """See `headrace_proto.transforms.RandomRotation`."""
+
+    random = True
+
+    def __init__(self, transform: proto.RandomRotation, index: int) -> None:
+        degrees = transform.degrees
+        self._degrees = degrees if isinstance(degrees, tuple) else (-degrees, degrees)
+        self._fill = (transform.fill,) * 3
+        self._index = index
+
+    def shape(self, before: Shape) -> Shape:
+        return before
+
+    def apply(self, image: Image, sample: Sample, out: Image | None, /) -> Image:
+        angle = sample.draws(self._index).uniform(*self._degrees)
+        height, width = image.shape[:2]
+        middle = ((width - 1) / 2, (height - 1) / 2)
+        out = np.empty(image.shape, np.uint8) if out is None else out
+        turn = cv2.getRotationMatrix2D(middle, angle, 1.0)
+        cv2.warpAffine(image, turn, (width, height), dst=out, flags=cv2.INTER_LINEAR, borderValue=self._fill)
+        return out
+
+
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    return size if isinstance(size, tuple) else (size, size)
+
+
+def _shorter_side(height: int, width: int, size: int) -> tuple[int, int]:
+    """(height, width) with `size` as the shorter one; the longer one is rounded down, as torchvision does."""
+    if height <= width:
+        return size, size * width // height
+    return size * height // width, size
+
+
+def _middle(side: int, cut: int) -> int:
+    """Where a cut from the middle starts, negative if it is padded; rounded as torchvision rounds."""
+    return round((side - cut) / 2) if side >= cut else -((cut - side) // 2)
+
+
+def _random_start(draws: Draws, side: int, cut: int, padding: int) -> int:
+    spare = side + 2 * padding - cut
+    start = draws.integers(0, max(spare, 0) + 1)
+    return start - padding if spare >= 0 else _middle(side, cut)
+
+
+def _window(image: Image, top: int, left: int, size: tuple[int, int], fill: int) -> Image:
+    """The window of `size` at (top, left), a view if it lies inside the image; what lies outside is `fill`."""
+    height, width = size
+    if top >= 0 and left >= 0 and top + height <= image.shape[0] and left + width <= image.shape[1]:
+        return image[top : top + height, left : left + width]
+    canvas = np.full((height, width, image.shape[2]), fill, np.uint8)
+    inside = image[max(top, 0) : max(top + height, 0), max(left, 0) : max(left + width, 0)]
+    down, right = max(-top, 0), max(-left, 0)
+    canvas[down : down + inside.shape[0], right : right + inside.shape[1]] = inside
+    return canvas
+
+
+def _inception_window(
+    draws: Draws, sides: tuple[int, int], scale: tuple[float, float], ratio: tuple[float, float]
+) -> tuple[int, int, int, int]:
+    """(top, left, height, width) of a random window; after ten that do not fit, the largest in the middle that does.
+
+    Szegedy et al., "Going Deeper with Convolutions", 2015, in the form that torchvision gave it.
+    """
+    height, width = sides
+    logarithms = math.log(ratio[0]), math.log(ratio[1])
+    for _ in range(_WINDOW_TRIES):
+        area = height * width * draws.uniform(*scale)
+        aspect = math.exp(draws.uniform(*logarithms))
+        across, down = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < across <= width and 0 < down <= height:
+            return draws.integers(0, height - down + 1), draws.integers(0, width - across + 1), down, across
+    across, down = width, height
+    if width / height < ratio[0]:
+        down = max(1, round(width / ratio[0]))
+    elif width / height > ratio[1]:
+        across = max(1, round(height * ratio[1]))
+    return (height - down) // 2, (width - across) // 2, down, across

@@ -1,0 +1,138 @@
+"""A plan's transforms, checked and made ready: one object that fills a batch's slots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+from numpy.typing import NDArray
+
+from headrace_proto import transforms as proto
+from headrace_proto.plan import Output
+
+from .base import Image, PlanError, Sample, Shape, Step, TransformError
+from .color import ColorJitterStep, GrayscaleStep
+from .custom import CustomTransforms
+from .geometry import (
+    CenterCropStep,
+    RandomCropStep,
+    RandomFlipStep,
+    RandomResizedCropStep,
+    RandomRotationStep,
+    ResizeStep,
+)
+from .output import Write, output_dtype, writer
+
+__all__ = ["Pipeline", "PlanError", "TransformError", "compile_pipeline"]
+
+_STEPS: dict[type[proto.Transform], Callable[[Any, int], Step]] = {
+    proto.Resize: ResizeStep,
+    proto.CenterCrop: CenterCropStep,
+    proto.RandomCrop: RandomCropStep,
+    proto.RandomResizedCrop: RandomResizedCropStep,
+    proto.RandomFlip: RandomFlipStep,
+    proto.RandomRotation: RandomRotationStep,
+    proto.ColorJitter: ColorJitterStep,
+    proto.Grayscale: GrayscaleStep,
+}
+_DECODED = Shape(None, None, 3)
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The way of a decoded image into its slot. Safe to use from several threads at once."""
+
+    output: Output
+    """The image's column: the final dtype, and one sample's shape in the plan's layout."""
+    resolved: list[dict[str, Any]]
+    """The transforms as JSON data, without what is at its default."""
+    versions: list[int | str]
+    """Each transform's version; whatever changes pixels changes one of them."""
+    steps: tuple[Step, ...]
+    _shape: tuple[int, ...]
+    _write: Write
+    _in_place: bool
+
+    def apply(
+        self, image: Image, labels: Mapping[str, Any], seed: int, epoch: int, sample: int, out: NDArray[Any]
+    ) -> None:
+        """Fills the slot `out`, C-contiguous and of the output's shape and dtype, from a decoded image (H, W, 3).
+
+        The image is only read. Raises TransformError where an operator's transform fails or does not keep its word, and
+        DecodeError for the rare image that no transform could bring into shape, which is a matter of its content.
+        """
+        context = Sample(labels, seed, epoch, sample)
+        slot = out if self._in_place else None
+        last = len(self.steps) - 1
+        for index, step in enumerate(self.steps):
+            try:
+                image = step.apply(image, context, slot if index == last else None)
+            except cv2.error as error:
+                raise TransformError(
+                    f"{self.resolved[index]['name']} failed on an image of {image.shape}: {error}"
+                ) from error
+        if image is out:
+            return
+        if image.shape != self._shape:
+            raise TransformError(f"the transforms gave an image of {image.shape}, expected {self._shape}")
+        self._write(image, out)
+
+
+def compile_pipeline(
+    transforms: Sequence[proto.Transform], *, dtype: str | None, layout: str, custom: CustomTransforms
+) -> Pipeline:
+    """Checks the transforms against each other and makes them ready. `dtype` and `layout` are the plan's.
+
+    Raises PlanError where they do not end in one shape, Normalize is not last, or one does not exist or fit.
+    """
+    normalize = _normalize(transforms)
+    pixels = transforms[:-1] if normalize else transforms
+    steps = tuple(_step(transform, index, custom) for index, transform in enumerate(pixels))
+    shape = _DECODED
+    for step in steps:
+        shape = step.shape(shape)
+    sides = _one_size(shape, "before Normalize" if normalize else "at the end")
+    final = output_dtype(normalize, dtype)
+    return Pipeline(
+        output=Output("image", final, (*sides, shape.channels) if layout == "NHWC" else (shape.channels, *sides)),
+        resolved=[_resolved(transform, custom) for transform in transforms],
+        versions=[_version(transform, custom) for transform in transforms],
+        steps=steps,
+        _shape=(*sides, shape.channels),
+        _write=writer(normalize, final, layout, shape.channels),
+        _in_place=final == "uint8" and layout == "NHWC",
+    )
+
+
+def _normalize(transforms: Sequence[proto.Transform]) -> proto.Normalize | None:
+    for index, transform in enumerate(transforms):
+        if isinstance(transform, proto.Normalize):
+            if index == len(transforms) - 1:
+                return transform
+            raise PlanError(f"Normalize must come last, found {transforms[index + 1].name} after it")
+    return None
+
+
+def _step(transform: proto.Transform, index: int, custom: CustomTransforms) -> Step:
+    if isinstance(transform, proto.Custom):
+        return custom.step(transform, index)
+    return _STEPS[type(transform)](transform, index)
+
+
+def _resolved(transform: proto.Transform, custom: CustomTransforms) -> dict[str, Any]:
+    return custom.resolved(transform) if isinstance(transform, proto.Custom) else transform.to_json()
+
+
+def _version(transform: proto.Transform, custom: CustomTransforms) -> int | str:
+    return custom.version(transform) if isinstance(transform, proto.Custom) else transform.version
+
+
+def _one_size(shape: Shape, place: str) -> tuple[int, int]:
+    if shape.height is None or shape.width is None:
+        raise PlanError(
+            "the transforms do not give every image the same height and width, as a batch needs: "
+            f"add CenterCrop(224) or Resize((224, 224)) {place}"
+        )
+    return shape.height, shape.width
