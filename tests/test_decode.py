@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -422,6 +423,6 @@ def test_every_picture_is_the_callers_own() -> None:
 def test_the_engine_names_the_versions_that_decide_about_pixels() -> None:
     assert engine() == engine()
     assert " " not in engine()
-    assert f"pillow-{Image.__version__}" in engine()
+    assert f"pillow-{PIL.__version__}" in engine()
     for library in ("simplejpeg-", "jpeg-", "webp-", "tiff-", "opencv-"):
         assert library in engine()

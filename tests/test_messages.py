@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import golden
@@ -44,6 +47,18 @@ def test_the_bytes_of_every_kind_of_frame_are_what_they_were(name: str) -> None:
 @pytest.mark.parametrize("name", golden.FRAMES)
 def test_golden_frames_are_read(name: str) -> None:
     assert parsed(golden.stored(name)) == golden.FRAMES[name].message
+
+
+def test_the_frame_in_the_documentation_is_the_golden_one() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "protocol.md").read_text()
+    rows = re.findall(r"^[0-9a-f]{8}: ((?:[0-9a-f]{2} ?)+) ", page, re.MULTILINE)
+    assert bytes.fromhex("".join(rows)) == golden.stored("batch")
+
+
+def test_the_header_in_the_documentation_is_the_golden_one() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "protocol.md").read_text()
+    blocks = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
+    assert blocks[-1] == golden.batch().header()
 
 
 def test_every_golden_file_is_checked() -> None:

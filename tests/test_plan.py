@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -145,6 +147,24 @@ def test_what_is_no_object_is_no_plan(data: object) -> None:
 def test_a_plan_needs_a_dataset() -> None:
     with pytest.raises(ValueError, match="a plan needs the field 'dataset'"):
         Plan.from_json({"split": "train"})
+
+
+def documented() -> list[Any]:
+    page = (Path(__file__).parent.parent / "docs" / "protocol.md").read_text()
+    return [json.loads(block) for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
+
+
+def test_the_plan_in_the_documentation_is_one() -> None:
+    (example,) = (block for block in documented() if "seed" in block)
+    assert list(example) == list(Plan.__dataclass_fields__)
+    Plan.from_json(example)
+
+
+def test_the_answer_in_the_documentation_is_one() -> None:
+    (example,) = (block for block in documented() if "outputs" in block)
+    info = PlanInfo.from_json(example)
+    assert info.to_json() == example
+    assert Plan.from_json(info.plan).dataset == info.dataset
 
 
 JSON = st.recursive(

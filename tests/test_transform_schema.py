@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -236,6 +238,15 @@ def test_a_wrong_field_gets_one_line_naming_transform_field_and_what_was_found(
 def test_every_field_of_every_transform_is_tried_wrong() -> None:
     tried = {(name, message.split()[0]) for name, _, message in WRONG}
     assert tried == {(name, field) for name, kind in BUILT_IN.items() for field in fields_of(kind)}
+
+
+def test_the_documentation_has_every_transform_and_field_and_no_others() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "protocol.md").read_text()
+    documented: dict[str, list[str]] = {}
+    table = page.partition("\n### Transforms\n")[2].partition("\n### Streams\n")[0]
+    for name, names in re.findall(r"^\| (?:`(\w+)`)? ?\| (`[^|]*`) \|", table, re.MULTILINE):
+        documented.setdefault(name or list(documented)[-1], []).extend(re.findall(r"\w+", names))
+    assert documented == {name: fields_of(kind) for name, kind in BUILT_IN.items()}
 
 
 @pytest.mark.parametrize("data", [None, 5, "Resize", ["Resize"], {}, {"size": 5}, {"name": 5}, {"name": None}])

@@ -9,6 +9,7 @@ import ssl
 import time
 import urllib.request
 import uuid
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -68,9 +69,8 @@ class Endpoint:
         self._http = httpx.Client(
             base_url=self.url, headers=headers, timeout=timeout, transport=transport, verify=context or True
         )
-
-    def close(self) -> None:
-        self._http.close()
+        # Also where nobody closes it: a socket that is left open warns.
+        self.close = weakref.finalize(self, self._http.close)
 
     def wait_until_ready(self) -> None:
         """Waits up to `wait` seconds for a server that refuses connections or says 503.

@@ -74,7 +74,7 @@ class Fetcher:
             "stride": sharding.step * numbers.step,
             "stop": wanted[-1].stop,
         }
-        with self._reading(path, start.epoch, wanted[0].start, **query) as frames:
+        with self._reading(path, Position(start.epoch, wanted[0].start), **query) as frames:
             for place in wanted:
                 message, payload = frames.batch(place.start, place.stop)
                 yield self._marked(Batch.of(columns_of(message, payload), place.after, message.replaced), place)
@@ -96,12 +96,12 @@ class Fetcher:
 
     def _slice(self, epoch: int, start: int, stop: int) -> Batch:
         path = f"/v1/plans/{self._order.info.id}/epochs/{epoch}/slices/{start}-{stop}"
-        with self._reading(path, epoch, start) as frames:
+        with self._reading(path, Position(epoch, start)) as frames:
             message, payload = frames.batch(start, stop)
             return Batch.of(columns_of(message, payload), Position(epoch, stop), message.replaced)
 
     @contextlib.contextmanager
-    def _reading(self, path: str, epoch: int, position: int, **query: Any) -> Iterator[_Frames]:
+    def _reading(self, path: str, at: Position, **query: Any) -> Iterator[_Frames]:
         """Opens a response for reading frames; the plan is posted again where the server has forgotten it."""
         query["checksum"] = "crc32" if self._order.checksum else None
         with contextlib.ExitStack() as stack:
@@ -114,10 +114,10 @@ class Fetcher:
                 response = stack.enter_context(self._endpoint.open(path, **query))
             self._response = response
             if self._stopped:  # between the look at `_response` in `stop` and here
-                raise StreamBroken("stopped", epoch, position)
+                raise StreamBroken("stopped", *at)
             try:
                 reader = FrameReader(read_into(response), self._order.info.outputs, checksum=self._order.checksum)
-                yield _Frames(reader, self._endpoint, epoch, position)
+                yield _Frames(reader, self._endpoint, at)
             finally:
                 self._response = None
 
@@ -133,8 +133,8 @@ class Fetcher:
 class _Frames:
     """The frames of one response, as the batches that were asked for."""
 
-    def __init__(self, reader: FrameReader, endpoint: Endpoint, epoch: int, position: int) -> None:
-        self._reader, self._endpoint, self._epoch, self._position = reader, endpoint, epoch, position
+    def __init__(self, reader: FrameReader, endpoint: Endpoint, at: Position) -> None:
+        self._reader, self._endpoint, (self._epoch, self._position) = reader, endpoint, at
 
     def batch(self, start: int, stop: int) -> tuple[messages.Batch, memoryview]:
         """The next frame, which must be the batch of these positions."""

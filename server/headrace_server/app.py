@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
-from fastapi import Depends, FastAPI, Path, Query, Request
+from fastapi import FastAPI, Path, Query, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
@@ -18,7 +18,6 @@ from .assembly import Address, Frame
 from .decode import engine
 from .metrics import CONTENT_TYPE
 from .openapi import plan_body
-from .plans import ResolvedPlan
 from .problems import Problem
 from .responses import FrameStream
 from .service import Service
@@ -82,11 +81,6 @@ def _add_plans(app: FastAPI, service: Service) -> None:
 
 
 def _add_batches(app: FastAPI, service: Service) -> None:
-    def resolved(plan_id: PlanId) -> ResolvedPlan:
-        return service.plans.get(plan_id)
-
-    Plan = Annotated[ResolvedPlan, Depends(resolved)]  # noqa: N806 - a type
-
     @app.get(
         "/v1/plans/{plan_id}/epochs/{epoch}/slices/{start}-{stop}",
         tags=["data"],
@@ -94,9 +88,9 @@ def _add_batches(app: FastAPI, service: Service) -> None:
         response_class=FrameStream,
     )
     async def slices(
-        request: Request, plan: Plan, epoch: Epoch, start: int, stop: int, checksum: Checksum = None
+        request: Request, plan_id: PlanId, epoch: Epoch, start: int, stop: int, checksum: Checksum = None
     ) -> Response:
-        address = Address(plan, epoch, start, stop, checksum is not None)
+        address = Address(service.plans.get(plan_id), epoch, start, stop, checksum is not None)
         headers = {"ETag": _etag(address), "Cache-Control": _IMMUTABLE}
         if request.headers.get("if-none-match") == headers["ETag"]:
             service.check(address)
@@ -112,7 +106,7 @@ def _add_batches(app: FastAPI, service: Service) -> None:
     )
     async def stream(
         request: Request,
-        plan: Plan,
+        plan_id: PlanId,
         epoch: Annotated[int, Query(description="which pass over the samples")],
         count: Annotated[int, Query(description="samples in a batch")],
         start: Annotated[int, Query(description="the first batch's first position")] = 0,
@@ -120,6 +114,7 @@ def _add_batches(app: FastAPI, service: Service) -> None:
         stop: Annotated[int | None, Query(description="slices are clipped here; left out: the epoch's end")] = None,
         checksum: Checksum = None,
     ) -> Response:
+        plan = service.plans.get(plan_id)
         asked = StreamRequest(
             plan,
             epoch,
