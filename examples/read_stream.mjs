@@ -80,7 +80,8 @@ function checkBatch(header, outputs, payloadLength) {
 function checkSum(headerBytes, header, payload) {
   const sum = crc32(payload, crc32(headerBytes.subarray(0, -4)));
   const stored = new DataView(headerBytes.buffer).getUint32(headerBytes.length - 4);
-  if (!(header.crc32 instanceof Uint8Array) || sum !== stored) throw new ProtocolError("the frame was damaged on its way");
+  if (!(header.crc32 instanceof Uint8Array)) throw new ProtocolError(`a ${header.kind} frame without a checksum`);
+  if (sum !== stored) throw new ProtocolError("the frame was damaged on its way");
 }
 
 // One frame; nothing is allocated for a payload before its length agrees with the plan.

@@ -1,0 +1,110 @@
+"""Real parts for tests: folders of images, and servers in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+DEADLINE = 30.0
+"""Seconds after which a condition that a test waits for counts as never coming."""
+
+
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = DEADLINE) -> None:
+    """Returns as soon as `condition()` holds; fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        time.sleep(0.01)
+
+
+def write_image(path: Path, seed: int, size: tuple[int, int] = (24, 32), **options: object) -> None:
+    """A picture of smooth noise, (height, width) pixels, no two alike; its format is its name's."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), np.uint8)
+    Image.fromarray(coarse).resize((size[1], size[0]), Image.Resampling.BICUBIC).save(path, **options)
+
+
+def write_dataset(root: Path, counts: dict[str, int], suffix: str = ".png") -> Path:
+    """Class folders: {"train/cat": 3} makes three pictures in train/cat."""
+    seed = 0
+    for folder, count in counts.items():
+        for number in range(count):
+            write_image(root / folder / f"{number:05}{suffix}", seed)
+            seed += 1
+    return root
+
+
+class ServerProcess:
+    """`headrace serve` in a process of its own, on a free port of loopback. Use it in a `with`."""
+
+    def __init__(self, *arguments: str | Path, port: int = 0, env: dict[str, str] | None = None) -> None:
+        words = [sys.executable, "-m", "headrace", "serve", *map(str, arguments), "--port", str(port)]
+        self.process = subprocess.Popen(
+            words,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **(env or {})},
+        )
+        self.lines: list[str] = []
+        self.errors: list[str] = []
+        self._readers = [
+            threading.Thread(target=self._collect, args=(pipe, lines), daemon=True)
+            for pipe, lines in ((self.process.stdout, self.lines), (self.process.stderr, self.errors))
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def __enter__(self) -> ServerProcess:
+        wait_for(lambda: self._serving() is not None or self.process.poll() is not None, "the server to listen")
+        assert self._serving() is not None, f"the server ended: {''.join(self.lines + self.errors)}"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        line = self._serving()
+        assert line is not None
+        return line.split(" on ")[1].split()[0]
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rsplit(":", 1)[1])
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Ends the server and returns its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        status = self.process.wait(DEADLINE)
+        for reader in self._readers:
+            reader.join(DEADLINE)
+        for pipe in (self.process.stdout, self.process.stderr):
+            assert pipe is not None
+            pipe.close()
+        return status
+
+    def _serving(self) -> str | None:
+        return next((line for line in list(self.lines) if "serving on" in line), None)
+
+    @staticmethod
+    def _collect(pipe: object, lines: list[str]) -> None:
+        for line in pipe:  # type: ignore[attr-defined]
+            lines.append(line)
+
+
+def run_headrace(*words: Sequence[str] | str | Path, timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "headrace", *map(str, words)], capture_output=True, text=True, timeout=timeout, check=False
+    )
