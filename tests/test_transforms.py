@@ -57,7 +57,8 @@ def applied(
     pipeline.apply(image, {}, seed, epoch, sample, batch[1])
     assert (batch[[0, 2]] == 77).all()
     np.testing.assert_array_equal(image, before)
-    return batch[1]
+    slot: NDArray[Any] = batch[1]
+    return slot
 
 
 def run(*transforms: Transform, image: NDArray[np.uint8] | None = None, **address: int) -> NDArray[Any]:
@@ -85,7 +86,7 @@ def test_resize_of_the_shorter_side_rounds_the_longer_one_down(
 
 
 def test_an_image_too_thin_for_resize_is_undecodable_rather_than_gigabytes() -> None:
-    with pytest.raises(DecodeError, match="1 x 1000 .* 100 x 100000"):
+    with pytest.raises(DecodeError, match=r"1 x 1000 .* 100 x 100000"):
         run(Resize(100), CenterCrop(10), image=np.zeros((1, 1000, 3), np.uint8))
 
 
@@ -196,16 +197,15 @@ def test_random_flip_mirrors_with_its_probability(axis: Any, mirrored: Any) -> N
 def test_random_rotation_turns_counter_clockwise_about_the_middle(degrees: float) -> None:
     result = run(RandomRotation((degrees, degrees), fill=9), CenterCrop((120, 171))).astype(int)
     reference = Image.fromarray(photo()).rotate(degrees, Image.Resampling.BILINEAR, fillcolor=(9, 9, 9))
-    inside = Image.new("L", (171, 120), 255).rotate(degrees, Image.Resampling.BILINEAR)
-    difference = abs(result - np.asarray(reference).astype(int)).max(axis=2)
-    border = np.asarray(inside) == 0
-    border |= np.roll(border, 1, 0) | np.roll(border, -1, 0) | np.roll(border, 1, 1) | np.roll(border, -1, 1)
-    interior = ~border
+    outside = np.asarray(Image.new("L", (171, 120), 255).rotate(degrees, Image.Resampling.BILINEAR)) == 0
+    near = [np.roll(outside, shift, axis) for shift in (-1, 1) for axis in (0, 1)]
+    interior = ~np.logical_or.reduce([outside, *near])
     interior[[0, -1]] = interior[:, [0, -1]] = False
+    difference = abs(result - np.asarray(reference))[interior]
     assert interior.sum() > 3000
-    assert np.percentile(difference[interior], 99) <= 3
-    assert difference[interior].mean() < 0.7
-    assert (result[np.asarray(inside) == 0] == 9).all(axis=1).mean() > 0.9 or degrees == 180.0
+    assert np.percentile(difference, 99) <= 3
+    assert difference.mean() < 0.7  # Pillow rounds down
+    assert (result[outside] == 9).all(axis=1).sum() >= 0.9 * outside.sum()
 
 
 def test_random_rotation_draws_an_angle_on_either_side() -> None:

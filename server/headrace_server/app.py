@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Path, Query, Request
@@ -19,7 +19,7 @@ from .decode import engine
 from .metrics import CONTENT_TYPE
 from .openapi import plan_body
 from .problems import Problem
-from .responses import FrameStream
+from .responses import FrameStream, while_connected
 from .service import Service
 from .streams import StreamRequest
 
@@ -95,7 +95,9 @@ def _add_batches(app: FastAPI, service: Service) -> None:
         if request.headers.get("if-none-match") == headers["ETag"]:
             service.check(address)
             return Response(status_code=304, headers=headers)
-        made = await service.slice(address, _client(request))
+        made = await while_connected(service.slice(address, _client(request)), request.receive)
+        if made is None:
+            return Response(status_code=499)  # nobody hears it
         return FrameStream(_only(made), {**headers, "Content-Length": str(made.nbytes)})
 
     @app.get(
@@ -152,5 +154,5 @@ def _etag(address: Address) -> str:
     return f'"{plan.id}-{place}-{plan.engine}{"-crc32" if address.checksum else ""}"'.replace(" ", "")
 
 
-async def _only(made: Frame) -> AsyncIterator[Frame]:
+async def _only(made: Frame) -> AsyncGenerator[Frame, None]:
     yield made

@@ -38,9 +38,9 @@ class Frame:
         return len(self.head) + (0 if self.payload is None else self.payload.nbytes)
 
 
-def plain_frame(message: messages.Message) -> Frame:
+def plain_frame(message: messages.Message, *, checksum: bool) -> Frame:
     """A frame without a payload."""
-    return Frame(message, frame.pack_head(message.header()))
+    return Frame(message, frame.pack_head(message.header(), checksum=checksum))
 
 
 @dataclass(frozen=True)

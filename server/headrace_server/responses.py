@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import contextlib
+from collections.abc import AsyncGenerator, Coroutine, Mapping
+from typing import Any, TypeVar
 
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from .assembly import Frame
+
+T = TypeVar("T")
 
 MEDIA_TYPE = "application/vnd.headrace.frames"
 
@@ -18,31 +22,36 @@ class FrameStream(Response):
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, frames: AsyncIterator[Frame], headers: Mapping[str, str]) -> None:
+    def __init__(self, frames: AsyncGenerator[Frame, None], headers: Mapping[str, str]) -> None:
         super().__init__(None, 200, headers)
         if "Content-Length" not in headers:  # how long a stream will be is not known before its end
             del self.headers["content-length"]
         self._frames = frames
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sending = asyncio.ensure_future(self._send(send))
-        gone = asyncio.ensure_future(_disconnected(receive))
-        try:
-            await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                sending.result()
-        finally:
-            for task in (sending, gone):
-                task.cancel()
-            await asyncio.gather(sending, gone, return_exceptions=True)
+        await while_connected(self._send(send), receive)
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        async for frame in self._frames:
-            await send(_body(frame.head))
-            if frame.payload is not None:
-                await send(_body(frame.payload))
+        async with contextlib.aclosing(self._frames):
+            async for frame in self._frames:
+                await send(_body(frame.head))
+                if frame.payload is not None:
+                    await send(_body(frame.payload))
         await send(_body(b"", more=False))
+
+
+async def while_connected(work: Coroutine[Any, Any, T], receive: Receive) -> T | None:
+    """The result of `work`; or None as soon as the client goes away, and `work` is cancelled."""
+    working = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnected(receive))
+    try:
+        await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        for task in (working, gone):
+            task.cancel()
+        await asyncio.gather(working, gone, return_exceptions=True)
 
 
 def _body(data: bytes | memoryview, *, more: bool = True) -> Message:

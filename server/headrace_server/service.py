@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import contextlib
+from collections.abc import AsyncGenerator, Callable
 
 from headrace_proto import checks
+from headrace_proto.frame import MAX_ENTRIES
 
 from .assembly import Address, Assembly, Frame, Workshop
 from .budget import Budget
@@ -50,7 +52,7 @@ class Service:
         self._workshop.reader.close()
         self._workshop.decoders.close()
 
-    def stream(self, request: StreamRequest, client: str) -> AsyncIterator[Frame]:
+    def stream(self, request: StreamRequest, client: str) -> AsyncGenerator[Frame, None]:
         """The frames of a stream. Raises Problem before the first where the request is out of bounds."""
         samples = request.plan.samples
         if self.draining.is_set():
@@ -62,12 +64,13 @@ class Service:
         stream = Stream(request, self._workshop, self._limits, client, self.draining)
         return self._counted(stream.frames(), request.plan.dataset.name)
 
-    async def _counted(self, frames: AsyncIterator[Frame], dataset: str) -> AsyncIterator[Frame]:
+    async def _counted(self, frames: AsyncGenerator[Frame, None], dataset: str) -> AsyncGenerator[Frame, None]:
         self.open_streams += 1
         try:
-            async for frame in frames:
-                yield frame
-                self.metrics.count(frame, dataset)  # it has been sent
+            async with contextlib.aclosing(frames):
+                async for frame in frames:
+                    yield frame
+                    self.metrics.count(frame, dataset)  # it has been sent
         finally:
             self.open_streams -= 1
 
@@ -105,8 +108,8 @@ def _check_batch(plan: ResolvedPlan, epoch: int, count: int, settings: Settings)
     _integer("epoch", epoch, 0)
     _integer("count", count, 1)
     nbytes = plan.batch_bytes(count)
-    if nbytes > settings.max_batch_bytes:
-        most = settings.max_batch_bytes // plan.batch_bytes(1)
+    if nbytes > settings.max_batch_bytes or count > MAX_ENTRIES:
+        most = min(settings.max_batch_bytes // plan.batch_bytes(1), MAX_ENTRIES)
         raise Problem(
             422,
             "batch too large",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 
 from headrace_proto import messages
@@ -64,7 +64,7 @@ class Stream:
         self._loop = asyncio.get_running_loop()
         self._progress = asyncio.Event()
 
-    async def frames(self) -> AsyncIterator[Frame]:
+    async def frames(self) -> AsyncGenerator[Frame, None]:
         """Every batch in order and then an `end` frame; or an `error` frame as the last."""
         position = self.request.start
         try:
@@ -75,9 +75,9 @@ class Stream:
                 head = self._ahead[0].assembly
                 while not head.done:
                     if not await self._made_progress():
-                        yield plain_frame(messages.Ping())
+                        yield self._plain(messages.Ping())
                 if head.failure is not None:
-                    yield plain_frame(head.failure)
+                    yield self._plain(head.failure)
                     return
                 assert head.frame is not None
                 yield head.frame
@@ -113,7 +113,10 @@ class Stream:
         self._limits.budget.give_back(ahead.taken)
 
     def _end(self, position: int, reason: str) -> Frame:
-        return plain_frame(messages.End(self.request.epoch, position, reason))
+        return self._plain(messages.End(self.request.epoch, position, reason))
+
+    def _plain(self, message: messages.Message) -> Frame:
+        return plain_frame(message, checksum=self.request.checksum)
 
     def _on_done(self) -> None:
         if not self._loop.is_closed():  # a batch may be finished after the server has ended

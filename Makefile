@@ -1,0 +1,35 @@
+# Everything runs in .venv, which is made once and again only when what it is made from changes.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: help demo test lint format clean
+
+help:
+	@echo "make demo    serve real images, train on them, and see how well it goes (two minutes)"
+	@echo "make test    ruff, mypy and the whole test suite"
+	@echo "make format  let ruff put the code in order"
+	@echo "make clean   remove the virtual environment and what the demo made"
+
+demo: $(INSTALLED)
+	@$(BIN)/headrace demo
+
+test: lint
+	$(BIN)/python -m pytest -q
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+clean:
+	rm -rf .venv demo-data
