@@ -65,20 +65,21 @@ class Fetcher:
 
     def _stream(self, start: Position, numbers: range) -> Iterator[Batch]:
         sharding = self._order.sharding
-        wanted = [sharding.slice(start.epoch, start.samples, k) for k in numbers]
+        places = (sharding.slice(start.epoch, start.samples, k) for k in numbers)
+        first, last = (sharding.slice(start.epoch, start.samples, k) for k in (numbers[0], numbers[-1]))
         path = f"/v1/plans/{self._order.info.id}/stream"
         query = {
             "epoch": start.epoch,
-            "start": wanted[0].start,
+            "start": first.start,
             "count": sharding.batch_size,
             "stride": sharding.step * numbers.step,
-            "stop": wanted[-1].stop,
+            "stop": last.stop,
         }
-        with self._reading(path, Position(start.epoch, wanted[0].start), **query) as frames:
-            for place in wanted:
+        with self._reading(path, Position(start.epoch, first.start), **query) as frames:
+            for place in places:
                 message, payload = frames.batch(place.start, place.stop)
                 yield self._marked(Batch.of(columns_of(message, payload), place.after, message.replaced), place)
-            frames.end(wanted[-1].stop)
+            frames.end(last.stop)
 
     def _padded(self, epoch: int, place: Slice) -> Batch:
         """A batch that goes on with samples from the epoch's beginning; "valid" is False for them."""

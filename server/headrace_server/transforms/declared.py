@@ -47,10 +47,12 @@ class Declared:
         for name, parameter in self.options.items():
             if parameter.default is _REQUIRED and name not in options:
                 raise PlanError(f"{self.name} needs the option {name!r}; {self._existing()}")
-        for name, value in options.items():
-            if not _is_json(value):
-                raise PlanError(f"{self.name}: {name} must be JSON data, found {found(value)}")
         return {name: value for name, value in options.items() if not self._is_default(name, value)}
+
+    def with_defaults(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """All options, for `output_shape`, which need not repeat the function's defaults."""
+        defaults = {name: parameter.default for name, parameter in self.options.items()}
+        return {**{name: default for name, default in defaults.items() if default is not _REQUIRED}, **options}
 
     def describe(self) -> dict[str, Any]:
         """The transform as a listing shows it, as JSON data."""
@@ -77,6 +79,7 @@ class CustomStep(Step):
     def __init__(self, transform: Declared, options: Mapping[str, Any], index: int) -> None:
         self._transform = transform
         self._options = transform.checked(options)
+        self._all_options = transform.with_defaults(self._options)
         self._index = index
 
     def shape(self, before: Shape) -> Shape:
@@ -100,7 +103,7 @@ class CustomStep(Step):
     def _declared_shape(self, before: Shape) -> Shape:
         if self._transform.output_shape is None:
             return before
-        height, width, channels = self._transform.output_shape(*before, **copy.deepcopy(self._options))
+        height, width, channels = self._transform.output_shape(*before, **self._all_options)
         shape = Shape(height, width, channels)
         if channels not in (1, 3) or any(side is not None and side < 1 for side in shape):
             raise ValueError(f"expected (height, width, 1 or 3) with sides of at least 1 or None, found {tuple(shape)}")
