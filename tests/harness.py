@@ -99,12 +99,10 @@ class ServerProcess:
 
     @staticmethod
     def _collect(pipe: object, lines: list[str]) -> None:
-        for line in pipe:  # type: ignore[attr-defined]
-            lines.append(line)
+        lines.extend(pipe)  # type: ignore[call-overload]
 
 
 def run_headrace(*words: Sequence[str] | str | Path, timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
     """The command line in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "headrace", *map(str, words)], capture_output=True, text=True, timeout=timeout, check=False
-    )
+    command = [sys.executable, "-m", "headrace", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
