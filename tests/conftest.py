@@ -25,3 +25,20 @@ def server(flowers: Path) -> Iterator[ServerProcess]:
     transforms = '[{"name": "Resize", "size": [16, 16]}]'
     with ServerProcess(flowers, "--transforms", transforms) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def oddities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server of `one` (a single picture), `flat` (10 without labels), `names` (one is not UTF-8), and of `damaged` and
+    `worse`, 200 pictures each of which 2 (positions 20 and 150) and 3 (90 too) cannot be decoded."""
+    root = tmp_path_factory.mktemp("oddities")
+    write_dataset(root, {"one/a": 1, "flat": 10, "names/a": 3, "damaged/a": 200, "worse/a": 200})
+    (root / "names" / "a" / "00001.png").rename(root / "names" / "a" / os.fsdecode(b"\xff.png"))
+    (root / "names" / "a" / "00002.png").rename(root / "names" / "a" / "größer.png")
+    for name, numbers in {"damaged": (20, 150), "worse": (20, 90, 150)}.items():
+        for number in numbers:
+            path = root / name / "a" / f"{number:05}.png"
+            path.write_bytes(path.read_bytes()[:60])
+    folders = [root / name for name in ("one", "flat", "names", "damaged", "worse")]
+    with ServerProcess(*folders, "--transforms", '[{"name": "Resize", "size": [8, 8]}]') as running:
+        yield running

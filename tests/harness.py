@@ -8,11 +8,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import IO, Any
+from urllib.parse import urlencode
 
+import httpx
+import msgpack
 import numpy as np
 from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
 
 DEADLINE = 30.0
 """Seconds after which a condition that a test waits for counts as never coming."""
@@ -26,7 +31,7 @@ def wait_for(condition: Callable[[], bool], what: str, seconds: float = DEADLINE
         time.sleep(0.01)
 
 
-def write_image(path: Path, seed: int, size: tuple[int, int] = (24, 32), **options: object) -> None:
+def write_image(path: Path, seed: int, size: tuple[int, int] = (24, 32), **options: Any) -> None:
     """A picture of smooth noise, (height, width) pixels, no two alike; its format is its name's."""
     path.parent.mkdir(parents=True, exist_ok=True)
     coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), np.uint8)
@@ -86,7 +91,11 @@ class ServerProcess:
         """Ends the server and returns its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(how)
-        status = self.process.wait(DEADLINE)
+        try:
+            status = self.process.wait(DEADLINE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
         for reader in self._readers:
             reader.join(DEADLINE)
         for pipe in (self.process.stdout, self.process.stderr):
@@ -98,11 +107,67 @@ class ServerProcess:
         return next((line for line in list(self.lines) if "serving on" in line), None)
 
     @staticmethod
-    def _collect(pipe: object, lines: list[str]) -> None:
-        lines.extend(pipe)  # type: ignore[call-overload]
+    def _collect(pipe: IO[str], lines: list[str]) -> None:
+        lines.extend(pipe)
 
 
 def run_headrace(*words: Sequence[str] | str | Path, timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
     """The command line in a process of its own."""
     command = [sys.executable, "-m", "headrace", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def importable(folder: Path) -> dict[str, str]:
+    """The environment of a process that can import the modules in a folder, too."""
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH", "")]))}
+
+
+Frame = tuple[dict[str, Any], bytes]
+"""A frame's header, unpacked, and its payload."""
+
+
+def frames_of(data: bytes) -> list[Frame]:
+    """The frames in a stream's bytes, by msgpack alone. Fails where the bytes end inside one."""
+    unpacker = msgpack.Unpacker(max_buffer_size=2**31)
+    unpacker.feed(data)
+    frames = [(msgpack.unpackb(header), payload) for header, payload in unpacker]
+    assert unpacker.tell() == len(data), "the bytes end inside a frame"
+    return frames
+
+
+class Api(httpx.Client):
+    """Plain HTTP to a server, past any proxy of the environment."""
+
+    def __init__(self, server: ServerProcess) -> None:
+        super().__init__(base_url=server.url, trust_env=False, timeout=DEADLINE)
+
+    def plan(self, dataset: str, **fields: Any) -> dict[str, Any]:
+        """What the server answers to a plan that it takes."""
+        answer = self.post("/v1/plans", json={"dataset": dataset, **fields})
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    def slice(self, plan: Mapping[str, Any], start: int, stop: int, *, epoch: int = 0, **query: Any) -> bytes:
+        answer = self.get(slice_path(plan, start, stop, epoch=epoch, **query))
+        assert answer.status_code == 200, answer.text
+        return answer.content
+
+    def frames(self, plan: Mapping[str, Any], *, epoch: int = 0, **query: Any) -> list[Frame]:
+        """The frames of a whole stream."""
+        answer = self.get(stream_path(plan, epoch=epoch, **query))
+        assert answer.status_code == 200, answer.text
+        return frames_of(answer.content)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric's samples that have these labels."""
+        families = text_string_to_metric_families(self.get("/metrics").text)
+        samples = [sample for family in families for sample in family.samples if sample.name == name]
+        return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
+
+
+def slice_path(plan: Mapping[str, Any], start: int, stop: int, *, epoch: int = 0, **query: Any) -> str:
+    return f"/v1/plans/{plan['id']}/epochs/{epoch}/slices/{start}-{stop}?{urlencode(query)}"
+
+
+def stream_path(plan: Mapping[str, Any], *, epoch: int = 0, **query: Any) -> str:
+    return f"/v1/plans/{plan['id']}/stream?{urlencode({'epoch': epoch, **query})}"

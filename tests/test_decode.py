@@ -226,7 +226,8 @@ def test_pictures_are_turned_upright_by_xmp_where_there_is_no_exif(orientation: 
         b"Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\4\0\0\0\1\0\0\0\6\0\0\0\0",  # a long
         b"Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\2\0\6\0\6\0\0\0\0",  # two values
         b"Exif\0\0MM\0*\0\0\0\x08\0\2\1\x12\0\3\0\0\0\1\0\6\0\0\1\x12\0\3\0\0\0\1\0\3\0\0\0\0\0\0",  # twice
-        b"Exif\0\0MM\0*\0\0\0\x08\0\2\1\x0f\0\2\0\0\0\x40\0\0\xff\0\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0",  # a bad offset
+        b"Exif\0\0MM\0*\0\0\0\x08\0\2\1\x0f\0\2\0\0\0\x40\0\0\xff\0\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0",  # too long
+        b"Exif\0\0MM\0*\0\0\0\x08\0\2\1\x0f\0\2\0\0\0\x08\0\0\xff\0\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0",  # a bad offset
         b"Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6",  # cut
         b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0\0\0\0\0",
     ],
@@ -239,7 +240,7 @@ def test_odd_exif_means_what_pillow_takes_it_for(content: bytes) -> None:
 
 
 def test_exif_that_nobody_can_read_turns_nothing() -> None:
-    jpeg = encoded(photo(), "JPEG")
+    jpeg = encoded(photo(), "JPEG", dpi=(72, 72))
     broken = with_segments(jpeg, segment(0xE1, b"Exif\0\0nonsense"))
     np.testing.assert_array_equal(decode(broken), decode(jpeg))
 

@@ -66,8 +66,10 @@ def test_the_box_is_the_part_that_is_taken() -> None:
     np.testing.assert_array_equal(aliased, resize(crop, (40, 50), antialias=False))
 
 
-def test_a_box_as_large_as_the_image_is_the_image() -> None:
-    np.testing.assert_array_equal(resize(photo(), (9, 9), box=(0, 0, 300, 401)), resize(photo(), (9, 9)))
+@pytest.mark.parametrize("excess", [0, 9e-7])
+def test_a_box_as_large_as_the_image_but_for_rounding_is_the_image(excess: float) -> None:
+    image = photo()[:5, :5]
+    np.testing.assert_array_equal(resize(image, (3, 3), box=(0, 0, 5 + excess, 5 + excess)), resize(image, (3, 3)))
 
 
 @pytest.mark.parametrize("box", [(-1, 0, 5, 5), (0, 0, 301, 5), (0, 400, 5, 2), (0, 0, 0, 5), (0, 0, 5, -1)])

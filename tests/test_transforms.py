@@ -75,7 +75,8 @@ def test_resize_to_a_size_is_pillows(interpolation: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "resized"), [((120, 171), (50, 71)), ((171, 120), (71, 50)), ((50, 99), (50, 99)), ((7, 7), (50, 50))]
+    ("shape", "resized"),
+    [((120, 171), (50, 71)), ((171, 120), (71, 50)), ((70, 110), (50, 78)), ((50, 99), (50, 99)), ((7, 7), (50, 50))],
 )
 def test_resize_of_the_shorter_side_rounds_the_longer_one_down(
     shape: tuple[int, int], resized: tuple[int, int]
@@ -176,8 +177,9 @@ def test_random_resized_crop_of_what_fits_no_ratio_takes_the_largest_window_in_t
     result = run(RandomResizedCrop(10, scale=(1.0, 1.0), ratio=(0.5, 2.0)), image=image)
     expected = Image.fromarray(image[:, 40:60]).resize((10, 10), Image.Resampling.BILINEAR)
     np.testing.assert_array_equal(result, expected)
+    pixel = np.full((1, 1, 3), 200, np.uint8)
     for ratio in ((3.0, 4.0), (0.2, 0.3)):
-        assert run(RandomResizedCrop(4, ratio=ratio), image=photo(1, 1)).shape == (4, 4, 3)
+        assert (run(RandomResizedCrop(4, scale=(1.0, 1.0), ratio=ratio), image=pixel) == 200).all()
 
 
 @pytest.mark.parametrize(("axis", "mirrored"), [("horizontal", np.s_[:, ::-1]), ("vertical", np.s_[::-1])])
@@ -291,8 +293,8 @@ def test_color_jitter_without_factors_changes_nothing() -> None:
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
 @pytest.mark.parametrize("dtype", [None, "uint8", "float32", "float16"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_every_dtype_and_layout_holds_the_same_values(layout: str, dtype: str | None, channels: Any) -> None:
-    chain = (CenterCrop((31, 40)), Grayscale(channels))
+def test_every_dtype_and_layout_holds_the_same_values(layout: str, dtype: str | None, channels: int) -> None:
+    chain = (CenterCrop((31, 40)), Grayscale()) if channels == 1 else (CenterCrop((31, 40)),)
     expected = run(*chain)
     pipeline = compiled(*chain, dtype=dtype, layout=layout)
     result = applied(pipeline, photo())

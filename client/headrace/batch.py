@@ -11,6 +11,7 @@ from headrace_proto import arrays, messages
 from headrace_proto.messages import Replaced
 
 from .positions import Position
+from .state import State
 
 
 class Batch(dict[str, Any]):
@@ -23,12 +24,19 @@ class Batch(dict[str, Any]):
 
     end: Position
     replaced: tuple[Replaced, ...] = ()
+    replaced_in_epoch: int = 0
+    """Of the epoch that `end` is in, up to there; counted from this rank's batches, or this worker's."""
 
     @classmethod
     def of(cls, columns: dict[str, Any], end: Position, replaced: Sequence[Replaced] = ()) -> Batch:
         batch = cls(columns)
         batch.end, batch.replaced = end, tuple(replaced)
         return batch
+
+    @property
+    def state(self) -> State:
+        """The place after this batch."""
+        return State(self.end, self.replaced_in_epoch)
 
     @property
     def nbytes(self) -> int:

@@ -152,7 +152,7 @@ class Dataset:
             return states.save(self._received, self.info)
         if not isinstance(batch, Batch):
             raise UsageError(f"state_dict takes a batch of this dataset, found {type(batch).__name__}")
-        return states.save(State(batch.end, self._received.replaced), self.info)
+        return states.save(batch.state, self.info)
 
     def load_state_dict(self, state: Mapping[str, Any], *, allow_changed: bool = False) -> None:
         """The next pass goes on from a saved state, whatever its batch size and world size were.
@@ -186,7 +186,7 @@ class Dataset:
         asked, start = time.time(), self._start
         with contextlib.closing(self.unreceived(start, forever=forever)) as batches:
             for batch in batches:
-                self.receive(batch.end, len(batch.replaced), asked, len(batch["image"]), batch.nbytes)
+                self.receive(batch.state, len(batch.replaced), asked, len(batch["image"]), batch.nbytes)
                 yield batch
                 asked = time.time()
         self.finish_pass(start)
@@ -201,13 +201,11 @@ class Dataset:
         with Prefetcher(items, self.options.prefetch, fetcher.stop) as batches:
             yield from self._within_budget(batches, start, every)
 
-    def receive(self, end: Position, replaced: int, asked: float, images: int, nbytes: int) -> None:
-        """Notes that the trainer, which asked at the time `asked`, has a batch that ends at `end`."""
-        same_epoch = end.epoch == self._received.position.epoch
-        self._received = State(end, self._received.replaced + replaced if same_epoch else 0)
-        last_epoch = self.last_epoch(self._start.position.epoch)
-        if end.epoch > last_epoch:
-            self._start = State(Position(end.epoch, 0))
+    def receive(self, state: State, replaced: int, asked: float, images: int, nbytes: int) -> None:
+        """Notes that the trainer, which asked at the time `asked`, has a batch after which it stands at `state`."""
+        self._received = state
+        if state.position.epoch > self.last_epoch(self._start.position.epoch):
+            self._start = state
         self._meter.received(asked, images, nbytes, replaced)
 
     def finish_pass(self, start: State) -> None:
@@ -252,6 +250,7 @@ class Dataset:
                     f"{batch.replaced[-1].reason}. Mend the data, or allow more with replace_budget="
                 )
             state = State(batch.end, replaced if batch.end.epoch == state.position.epoch else 0)
+            batch.replaced_in_epoch = state.replaced
             yield batch
 
 

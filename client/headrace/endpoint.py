@@ -28,6 +28,7 @@ from .errors import (
     Unauthorized,
     UsageError,
     VersionMismatch,
+    one_line,
 )
 from .transport import DirectTransport
 
@@ -82,20 +83,20 @@ class Endpoint:
             try:
                 return self._check_identity()
             except (ConnectionFailed, RequestRefused) as error:
-                if isinstance(error, RequestRefused) and error.status != 503:
-                    raise
+                self._raise_if_final(error)
                 waited = time.monotonic() - began
-                if waited + pause > self.options.wait:
+                left = self.options.wait - waited
+                if left <= 0:
                     raise ConnectionFailed(f"{error} (waited {waited:.0f} s)" if waited > 1 else str(error)) from error
                 if waited > 1 and not told:
                     logger.warning("waiting up to %.0f s for %s: %s", self.options.wait, self.url, error)
                     told = True
-            time.sleep(pause)
+            time.sleep(min(pause, left))
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def datasets(self) -> list[dict[str, Any]]:
         """What the server serves, as JSON data."""
-        found = self._json("GET", "/v1/datasets")["datasets"]
+        found = self._json("GET", "/v1/datasets").get("datasets")
         if not isinstance(found, list):
             raise NotHeadrace(f"{self.url} answers GET /v1/datasets without a list of datasets")
         return found
@@ -127,7 +128,11 @@ class Endpoint:
         try:
             yield
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            reason = str(error) or type(error).__name__
+            reason = one_line(error) or type(error).__name__
+            if isinstance(error.__cause__, ssl.SSLError):
+                raise ConnectionFailed(
+                    f"no secure connection to {self.url}: {reason}; does it speak https, and are ca= and cert= right?"
+                ) from error
             raise ConnectionFailed(
                 f"no server answers at {self.url}: {reason}; is `headrace serve` running?"
             ) from error
@@ -135,7 +140,18 @@ class Endpoint:
             seconds = self.options.read_timeout
             raise ConnectionFailed(f"{self.url} sent nothing for {seconds:g} s, not even a ping") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise ConnectionFailed(f"the connection to {self.url} broke: {error or type(error).__name__}") from error
+            reason = one_line(error) or type(error).__name__
+            raise ConnectionFailed(f"the connection to {self.url} broke: {reason}") from error
+
+    def _raise_if_final(self, error: ConnectionFailed | RequestRefused) -> None:
+        """Raises where something answers, so that waiting is in vain."""
+        if isinstance(error, RequestRefused):
+            if error.status != 503:
+                raise error
+        elif isinstance(error.__cause__, httpx.RemoteProtocolError):
+            raise NotHeadrace(f"{self.url} answers, but it is no headrace server: {one_line(error.__cause__)}") from error
+        elif error.__cause__ is not None and isinstance(error.__cause__.__cause__, ssl.SSLError):
+            raise error
 
     def _check_identity(self) -> None:
         found = self._json("GET", "/v1/datasets")
@@ -154,7 +170,7 @@ class Endpoint:
             self._raise_refusal(response)
         try:
             data = response.json()
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise NotHeadrace(f"{self.url} answers, but it is no headrace server: no JSON at {path}") from error
         if not isinstance(data, dict):
             raise NotHeadrace(f"{self.url} answers, but it is no headrace server: found {checks.found(data)}")
@@ -179,13 +195,13 @@ def _problem(response: httpx.Response) -> dict[str, Any] | None:
         return None
     try:
         problem = json.loads(response.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return problem if isinstance(problem, dict) else None
 
 
 def _detail(response: httpx.Response) -> str:
-    return str((_problem(response) or {}).get("detail", ""))
+    return one_line((_problem(response) or {}).get("detail", ""))
 
 
 def _checked_url(url: str) -> str:
@@ -193,7 +209,7 @@ def _checked_url(url: str) -> str:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
         raise UsageError(f"{url!r} is no URL: {error}") from error
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+    if parsed.scheme not in ("http", "https") or not parsed.host or not 0 < (parsed.port or 80) < 2**16:
         raise UsageError(f"a server's URL looks like http://storage:8000, found {url!r}")
     return url.rstrip("/")
 
@@ -211,4 +227,5 @@ def _ssl_context(options: ConnectOptions) -> ssl.SSLContext:
 def _proxied(url: str) -> bool:
     """Whether the environment sends requests to `url` through a proxy."""
     parsed = httpx.URL(url)
-    return parsed.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(parsed.host)
+    proxies = urllib.request.getproxies()
+    return bool(proxies.keys() & {parsed.scheme, "all"}) and not urllib.request.proxy_bypass(parsed.host)

@@ -23,6 +23,12 @@ class HeadraceError(Exception):
     """The root of everything that headrace's client raises on purpose. Each message is one line."""
 
 
+def one_line(text: object) -> str:
+    """What a server said, or what was found in place of one, as a message shows it."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= 500 else f"{line[:500]}..."
+
+
 class UsageError(HeadraceError, ValueError):
     """You asked for something that cannot be."""
 

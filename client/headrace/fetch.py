@@ -10,13 +10,13 @@ from typing import Any
 import httpx
 import numpy as np
 
-from headrace_proto import messages
+from headrace_proto import checks, messages
 from headrace_proto.frame import FrameError
 from headrace_proto.plan import Plan, PlanInfo
 
 from .batch import Batch, columns_of
 from .endpoint import Endpoint
-from .errors import ConnectionFailed, DataChanged, RequestRefused, SampleFailed, StreamBroken
+from .errors import ConnectionFailed, DataChanged, RequestRefused, SampleFailed, StreamBroken, one_line
 from .frames import FrameReader, read_into
 from .positions import Position, Sharding, Slice
 
@@ -84,7 +84,8 @@ class Fetcher:
     def _padded(self, epoch: int, place: Slice) -> Batch:
         """A batch that goes on with samples from the epoch's beginning; "valid" is False for them."""
         pieces = self._order.sharding.pieces(place.start, place.stop)
-        batches = [self._slice(epoch, first, last) for first, last in pieces]
+        made = {piece: self._slice(epoch, *piece) for piece in dict.fromkeys(pieces)}
+        batches = [made[piece] for piece in pieces]
         columns = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
         within = place.start < self._order.sharding.samples
         return self._marked(Batch.of(columns, place.after, batches[0].replaced if within else ()), place)
@@ -107,20 +108,26 @@ class Fetcher:
         query["checksum"] = "crc32" if self._order.checksum else None
         with contextlib.ExitStack() as stack:
             try:
-                response = stack.enter_context(self._endpoint.open(path, **query))
-            except RequestRefused as error:
-                if error.code != "unknown-plan":
-                    raise
-                self._post_again()
-                response = stack.enter_context(self._endpoint.open(path, **query))
+                response = self._opened(stack, path, query)
+            except ConnectionFailed as error:
+                raise StreamBroken(str(error), *at) from error
             self._response = response
             if self._stopped:  # between the look at `_response` in `stop` and here
                 raise StreamBroken("stopped", *at)
             try:
                 reader = FrameReader(read_into(response), self._order.info.outputs, checksum=self._order.checksum)
-                yield _Frames(reader, self._endpoint, at)
+                yield _Frames(reader, self._endpoint, self._order.info, at)
             finally:
                 self._response = None
+
+    def _opened(self, stack: contextlib.ExitStack, path: str, query: dict[str, Any]) -> httpx.Response:
+        try:
+            return stack.enter_context(self._endpoint.open(path, **query))
+        except RequestRefused as error:
+            if error.code != "unknown-plan":
+                raise
+            self._post_again()
+            return stack.enter_context(self._endpoint.open(path, **query))
 
     def _post_again(self) -> None:
         info = self._endpoint.post_plan(self._order.plan)
@@ -134,8 +141,8 @@ class Fetcher:
 class _Frames:
     """The frames of one response, as the batches that were asked for."""
 
-    def __init__(self, reader: FrameReader, endpoint: Endpoint, at: Position) -> None:
-        self._reader, self._endpoint, (self._epoch, self._position) = reader, endpoint, at
+    def __init__(self, reader: FrameReader, endpoint: Endpoint, info: PlanInfo, at: Position) -> None:
+        self._reader, self._endpoint, self._info, (self._epoch, self._position) = reader, endpoint, info, at
 
     def batch(self, start: int, stop: int) -> tuple[messages.Batch, memoryview]:
         """The next frame, which must be the batch of these positions."""
@@ -147,6 +154,13 @@ class _Frames:
             raise self._broken(
                 f"the positions {start}-{stop} were asked for, the frame has {message.count} samples from "
                 f"{message.start} of epoch {message.epoch}"
+            )
+        if message.plan != self._info.id:
+            raise self._broken(f"the plan {self._info.id} was asked for, the frame is of {checks.found(message.plan)}")
+        if message.engine != self._info.engine:
+            raise DataChanged(
+                f"{self._endpoint.url} now decodes with {checks.found(message.engine)}, before with {self._info.engine}: "
+                "two decoders are not mixed in one run; go on from a saved state in a new one"
             )
         return message, payload
 
@@ -167,7 +181,7 @@ class _Frames:
             except ConnectionFailed as error:
                 raise self._broken(str(error)) from error
             if isinstance(message, messages.Failure):
-                raise SampleFailed(message.message, message.epoch, message.position, message.key)
+                raise SampleFailed(one_line(message.message), message.epoch, message.position, message.key)
             if not isinstance(message, messages.Ping):
                 return message, payload
 

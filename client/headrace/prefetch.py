@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 import weakref
 from collections import deque
@@ -30,6 +31,7 @@ class Prefetcher(Generic[T]):
         self._error: BaseException | None = None
         self._ended = self._closed = False
         self._changed = threading.Condition()
+        self._process = os.getpid()
         self._thread = threading.Thread(target=self._run, name="headrace-prefetch", daemon=True)
         _running.add(self)  # type: ignore[arg-type]
         self._thread.start()
@@ -57,6 +59,8 @@ class Prefetcher(Generic[T]):
 
     def close(self) -> None:
         """Ends the thread and closes the iterator; what was received and not taken is dropped."""
+        if self._process != os.getpid():
+            return  # a forked child has a copy without the thread, and the connection is its parent's
         with self._changed:
             self._closed = True
             self._ready.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from .errors import StateMismatch
 from .positions import Position, normal
 
 VERSION = 1
+logger = logging.getLogger("headrace")
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,8 @@ def restore(data: Any, info: PlanInfo, *, allow_changed: bool = False) -> State:
 
     With `allow_changed` the data may have changed; the rest of the plan may not.
     """
-    if not isinstance(data, Mapping) or data.get("version") != VERSION:
-        found = data.get("version") if isinstance(data, Mapping) else checks.found(data)
-        raise StateMismatch(f"a state of version {VERSION} is needed, found {found!r}", ("version",))
-    try:
-        epoch = checks.integer("the state's epoch", data["epoch"], 0)
-        samples = checks.integer("the state's samples", data["samples"], 0)
-        replaced = checks.integer("the state's replaced", data["replaced"], 0)
-        differing = _differences(data, info)
-    except (KeyError, TypeError, ValueError) as error:
-        raise StateMismatch(f"this is no state of headrace: {error!r}", ("version",)) from error
+    saved = _place(data)
+    differing = _differences(data, info)
     if allow_changed:
         differing.pop("data", None)
     if differing or (data["plan"] != info.id and not allow_changed):
@@ -59,7 +53,32 @@ def restore(data: Any, info: PlanInfo, *, allow_changed: bool = False) -> State:
         listing = "; ".join(f"{part} was {words}" for part, words in differing.items())
         hint = " (allow_changed=True accepts other data)" if "data" in differing else ""
         raise StateMismatch(f"the state is of another plan: {listing}{hint}", tuple(differing))
-    return State(normal(Position(epoch, samples), info.samples), replaced)
+    if data["engine"] != info.engine:
+        logger.warning(
+            "the state is from a server that decodes with %s, this one decodes with %s: pixels may differ slightly",
+            checks.found(data["engine"]),
+            info.engine,
+        )
+    place = normal(saved.position, info.samples)
+    return State(place, saved.replaced if place == saved.position else 0)
+
+
+def _place(data: Any) -> State:
+    """The place in JSON data. Raises StateMismatch where it has not the form of a state."""
+    if not isinstance(data, Mapping) or data.get("version") != VERSION:
+        found = checks.found(data.get("version") if isinstance(data, Mapping) else data)
+        raise StateMismatch(f"a state of version {VERSION} is needed, found {found}", ("version",))
+    try:
+        for part in ("plan", "engine", "fingerprint"):
+            checks.text(part, data[part])
+        if not isinstance(data["fields"], Mapping):
+            raise ValueError(f"fields must be an object, found {checks.found(data['fields'])}")
+        position = Position(checks.integer("epoch", data["epoch"], 0), checks.integer("samples", data["samples"], 0))
+        return State(position, checks.integer("replaced", data["replaced"], 0))
+    except KeyError as error:
+        raise StateMismatch(f"this is no state of headrace: it has no {error}", ("version",)) from error
+    except ValueError as error:
+        raise StateMismatch(f"this is no state of headrace: {error}", ("version",)) from error
 
 
 def _differences(data: Mapping[str, Any], info: PlanInfo) -> dict[str, str]:

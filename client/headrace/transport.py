@@ -13,8 +13,6 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from typing import Any
-
 import httpx
 
 _CHUNK = 64 * 1024
@@ -37,16 +35,10 @@ class DirectTransport(httpx.BaseTransport):
         with _mapped_errors(request):
             connection = self._take_idle(origin)
             if connection is not None:
-                try:
+                # Where it was closed while it was idle, another takes its place.
+                with contextlib.suppress(ConnectionError, http.client.BadStatusLine):
                     return self._exchange(connection, origin, request, body, timeouts)
-                except (ConnectionError, http.client.BadStatusLine):
-                    connection.close()  # it was closed while it was idle
-            connection = self._connect(origin, timeouts, request)
-            try:
-                return self._exchange(connection, origin, request, body, timeouts)
-            except BaseException:
-                connection.close()
-                raise
+            return self._exchange(self._connect(origin, timeouts, request), origin, request, body, timeouts)
 
     def close(self) -> None:
         with self._lock:
@@ -63,18 +55,26 @@ class DirectTransport(httpx.BaseTransport):
         body: bytes,
         timeouts: dict[str, float | None],
     ) -> httpx.Response:
-        assert connection.sock is not None
-        connection.sock.settimeout(timeouts.get("read"))
-        headers = {name: value for name, value in request.headers.items() if name.lower() != "transfer-encoding"}
-        connection.request(request.method, request.url.raw_path.decode("ascii"), body or None, headers)
-        response = connection.getresponse()
-        stream = _Stream(self, origin, connection, response)
-        return httpx.Response(
-            response.status,
-            headers=response.getheaders(),
-            stream=stream,
-            extensions={"http_version": b"HTTP/1.1", "readinto": stream.readinto, "abort": stream.abort},
-        )
+        sock = connection.sock  # getresponse() forgets it where the connection is not to be kept
+        assert sock is not None
+        response: http.client.HTTPResponse | None = None
+        try:
+            sock.settimeout(timeouts.get("read"))
+            headers = {name: value for name, value in request.headers.items() if name.lower() != "transfer-encoding"}
+            connection.request(request.method, request.url.raw_path.decode("ascii"), body or None, headers)
+            response = connection.getresponse()
+            stream = _Stream(self, origin, connection, response, sock)
+            return httpx.Response(
+                response.status,
+                headers=response.getheaders(),
+                stream=stream,
+                extensions={"http_version": b"HTTP/1.1", "readinto": stream.readinto, "abort": stream.abort},
+            )
+        except BaseException:
+            if response is not None:
+                response.close()
+            connection.close()
+            raise
 
     def _connect(
         self, origin: tuple[str, str, int], timeouts: dict[str, float | None], request: httpx.Request
@@ -120,10 +120,11 @@ class _Stream(httpx.SyncByteStream):
         origin: tuple[str, str, int],
         connection: http.client.HTTPConnection,
         response: http.client.HTTPResponse,
+        sock: socket.socket,
     ) -> None:
         self._transport, self._origin = transport, origin
         self._connection, self._response = connection, response
-        self._socket: Any = connection.sock  # http.client forgets it where the connection is not to be kept
+        self._socket = sock
 
     def __iter__(self) -> Iterator[bytes]:
         with _mapped_errors(None):
@@ -156,6 +157,8 @@ def _mapped_errors(request: httpx.Request | None) -> Iterator[None]:
         yield
     except TimeoutError as error:
         raise httpx.ReadTimeout(str(error) or "timed out", request=request) from error
+    except http.client.RemoteDisconnected as error:
+        raise httpx.ReadError(str(error), request=request) from error
     except http.client.HTTPException as error:
         raise httpx.RemoteProtocolError(f"{type(error).__name__}: {error}", request=request) from error
     except (OSError, ValueError) as error:  # http.client reads from a closed file where it was aborted: ValueError

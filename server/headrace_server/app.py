@@ -19,7 +19,7 @@ from .decode import engine
 from .metrics import CONTENT_TYPE
 from .openapi import plan_body
 from .problems import Problem
-from .responses import FrameStream, while_connected
+from .responses import FRAMES, FrameStream, while_connected
 from .service import Service
 from .streams import StreamRequest
 
@@ -34,7 +34,15 @@ Checksum = Annotated[Literal["crc32"] | None, Query(description="ends each frame
 
 def create_app(service: Service) -> FastAPI:
     """The application that serves `service`."""
-    app = FastAPI(title="headrace", version=__version__, docs_url=None, redoc_url=None, description=_DESCRIPTION)
+    app = FastAPI(
+        title="headrace",
+        version=__version__,
+        description=_DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        responses=problems.RESPONSES,
+    )
     problems.install(app)
     pages.install(app)
     _add_operations(app, service)
@@ -85,14 +93,15 @@ def _add_batches(app: FastAPI, service: Service) -> None:
         "/v1/plans/{plan_id}/epochs/{epoch}/slices/{start}-{stop}",
         tags=["data"],
         summary="One batch: the samples at positions [start, stop) of an epoch's order",
-        response_class=FrameStream,
+        response_class=Response,
+        responses=FRAMES,
     )
     async def slices(
         request: Request, plan_id: PlanId, epoch: Epoch, start: int, stop: int, checksum: Checksum = None
     ) -> Response:
         address = Address(service.plans.get(plan_id), epoch, start, stop, checksum is not None)
         headers = {"ETag": _etag(address), "Cache-Control": _IMMUTABLE}
-        if request.headers.get("if-none-match") == headers["ETag"]:
+        if _has(request, headers["ETag"]):
             service.check(address)
             return Response(status_code=304, headers=headers)
         made = await while_connected(service.slice(address, _client(request)), request.receive)
@@ -104,7 +113,8 @@ def _add_batches(app: FastAPI, service: Service) -> None:
         "/v1/plans/{plan_id}/stream",
         tags=["data"],
         summary="The slices [start + k stride, + count) of an epoch for k = 0, 1, ..., then an `end` frame",
-        response_class=FrameStream,
+        response_class=Response,
+        responses=FRAMES,
     )
     async def stream(
         request: Request,
@@ -152,6 +162,12 @@ def _etag(address: Address) -> str:
     plan = address.plan.info
     place = f"{address.epoch}-{address.start}-{address.stop}"
     return f'"{plan.id}-{place}-{plan.engine}{"-crc32" if address.checksum else ""}"'.replace(" ", "")
+
+
+def _has(request: Request, etag: str) -> bool:
+    """Whether the client's cache holds what has this tag (RFC 9110, 13.1.2, by weak comparison)."""
+    held = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
+    return etag in held or held == ["*"]
 
 
 async def _only(made: Frame) -> AsyncGenerator[Frame, None]:

@@ -151,7 +151,8 @@ class Assembly:
                 continue
             if made.reason is not None:
                 self._replaced[i] = made
-        self._count_down(done)
+        if done:  # reads that failed were counted when they did
+            self._count_down(done)
 
     def _count_down(self, done: int) -> None:
         with self._lock:

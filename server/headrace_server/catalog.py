@@ -8,7 +8,7 @@ from typing import Any
 
 from headrace_proto.transforms import Transform, transform_from_json
 
-from .errors import ConfigurationError
+from .errors import ConfigurationError, SampleError
 from .problems import Problem
 from .settings import DatasetSettings, Policy
 from .sources.base import Source
@@ -78,13 +78,16 @@ def open_dataset(
         compile_pipeline(transforms, dtype=None, layout="NHWC", custom=custom)
     except PlanError as error:
         raise ConfigurationError(f"dataset {name}: its default transforms: {error}") from error
-    source = open_folder(
-        settings.path,
-        name=name,
-        content=settings.fingerprint == "content",
-        progress=lambda count: progress(name, count),
-        hash_progress=lambda count: progress(name, count),
-    )
+    try:
+        source = open_folder(
+            settings.path,
+            name=name,
+            content=settings.fingerprint == "content",
+            progress=lambda count: progress(name, count),
+            hash_progress=lambda count: progress(name, count),
+        )
+    except SampleError as error:
+        raise ConfigurationError(f"cannot take the fingerprint of the content: {error}") from error
     assert settings.on_error is not None  # Settings.all_datasets filled it, and the budget
     assert settings.replace_budget is not None
     return Dataset(source, transforms, settings.on_error, settings.replace_budget)

@@ -51,14 +51,15 @@ class FairPool:
             self._waiting += 1
             self._wake()
 
-    def close(self) -> None:
-        """Lets running tasks end, forgets waiting ones, and waits for the threads."""
+    def close(self, seconds: float = 60.0) -> None:
+        """Lets running tasks end, forgets waiting ones, and waits so long for the threads; one that hangs is left."""
         with self._changed:
             self._closed = True
             self._clients.clear()
             self._changed.notify_all()
+        deadline = time.monotonic() + seconds
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def _wake(self) -> None:
         if self._running >= self._limit():
@@ -80,6 +81,9 @@ class FairPool:
                 if self._closed:
                     return
                 name, client, task = self._take()
+                if self._waiting:
+                    # Each wakes the next: one notification may stand for several tasks, and the limit may have risen.
+                    self._wake()
             began = time.perf_counter()
             try:
                 task()
@@ -106,5 +110,3 @@ class FairPool:
         self._running -= 1
         if not client.tasks and not client.running and self._clients.get(name) is client:
             del self._clients[name]
-        if self._waiting > 1:  # this thread takes one; the limit may have risen
-            self._wake()

@@ -14,6 +14,21 @@ from .errors import ServerError
 from .logs import logger
 
 MEDIA_TYPE = "application/problem+json"
+_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+    },
+    "required": ["type", "title", "status", "detail"],
+}
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    "4XX": {"description": "Refused; `detail` says why", "content": {MEDIA_TYPE: {"schema": _SCHEMA}}},
+    "5XX": {"description": "Failed, or not now; `detail` says why", "content": {MEDIA_TYPE: {"schema": _SCHEMA}}},
+}
+"""What OpenAPI says of every refusal."""
 
 
 class Problem(ServerError):

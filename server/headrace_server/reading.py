@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 from .errors import SampleUnavailable
@@ -24,12 +25,15 @@ class Reader:
         self._most_threads, self._retries = most_threads, retries
         self._mean_seconds = 0.0001
         self._pool = FairPool("headrace-read", self._limit)
+        self._closing = threading.Event()
 
     def submit(self, client: str, task: Task) -> None:
         self._pool.submit(client, task)
 
-    def close(self) -> None:
-        self._pool.close()
+    def close(self, seconds: float) -> None:
+        """Tries no failed read again, and waits so long for those under way."""
+        self._closing.set()
+        self._pool.close(seconds)
 
     @property
     def run(self) -> int:
@@ -44,9 +48,8 @@ class Reader:
             try:
                 return source.read(split, sample)
             except SampleUnavailable:
-                if attempt == self._retries:
+                if attempt == self._retries or self._closing.wait(pause):
                     raise
-                time.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             finally:
                 self._mean_seconds += _SMOOTHING * (time.perf_counter() - began - self._mean_seconds)

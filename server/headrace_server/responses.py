@@ -15,6 +15,13 @@ from .assembly import Frame
 T = TypeVar("T")
 
 MEDIA_TYPE = "application/vnd.headrace.frames"
+FRAMES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Frames, as docs/protocol.md describes them",
+        "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+"""What OpenAPI says of an answer in frames."""
 
 
 class FrameStream(Response):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 from collections.abc import Callable
 
@@ -29,8 +30,11 @@ class Server(uvicorn.Server):
         logger.info("shutting down", streams=self._service.open_streams)
         self._service.drain()
         deadline = asyncio.get_running_loop().time() + self._service.settings.grace_seconds
-        while self._service.open_streams and asyncio.get_running_loop().time() < deadline:
+        while self.server_state.tasks and asyncio.get_running_loop().time() < deadline and not self.force_exit:
             await asyncio.sleep(0.02)
+        if self.server_state.tasks:  # to these requests it is as if their clients had gone away
+            for connection in list(self.server_state.connections):
+                connection.transport.abort()
         await super().shutdown(sockets)
 
 
@@ -72,12 +76,16 @@ def serve(settings: Settings, progress: Callable[[str, int], None], announce: Ca
             access_log=False,
             ws="none",
             lifespan="off",
-            # A stream that outlives its grace is cut, however slow its client reads.
-            timeout_graceful_shutdown=1,
+            timeout_graceful_shutdown=1,  # nothing is left to wait for, see Server.shutdown
         )
+        server = Server(config, service)
+        # uvicorn raises the signals that ended it once more, for whoever handled them before it. That is the server
+        # itself, so that it ends as it should, and listens to signals from before it is announced.
+        for which in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(which, server.handle_exit)
         announce(service, url_of(listener))
         try:
-            Server(config, service).run(sockets=[listener])
+            server.run(sockets=[listener])
         finally:
             service.close()
     finally:

@@ -21,6 +21,9 @@ from .settings import Settings
 from .streams import Stream, StreamLimits, StreamRequest
 from .transforms.custom import CustomTransforms
 
+_CLOSE_SECONDS = 1.0
+"""How long the end of the server waits for a read or a transform that hangs."""
+
 
 class Service:
     """Everything that requests share. Opening it reads the folders; raises ConfigurationError."""
@@ -48,15 +51,14 @@ class Service:
         self.draining.set()
 
     def close(self) -> None:
-        """Waits for the threads' running tasks."""
-        self._workshop.reader.close()
-        self._workshop.decoders.close()
+        """Waits for the threads' running tasks, but not for ever."""
+        self._workshop.reader.close(_CLOSE_SECONDS)
+        self._workshop.decoders.close(_CLOSE_SECONDS)
 
     def stream(self, request: StreamRequest, client: str) -> AsyncGenerator[Frame, None]:
         """The frames of a stream. Raises Problem before the first where the request is out of bounds."""
         samples = request.plan.samples
-        if self.draining.is_set():
-            raise Problem(503, "draining", "this server is shutting down; ask another, or again later")
+        self._refuse_when_draining()
         _within("start", request.start, samples)
         _within("stop", request.stop, samples)
         _check_batch(request.plan, request.epoch, request.count, self.settings)
@@ -76,12 +78,14 @@ class Service:
 
     def check(self, address: Address) -> None:
         """Raises Problem where there is no such batch."""
+        _within("start", address.start, address.plan.samples)
         _within("stop", address.stop, address.plan.samples)
         _check_batch(address.plan, address.epoch, address.stop - address.start, self.settings)
 
     async def slice(self, address: Address, client: str) -> Frame:
         """One batch. Raises Problem where there is none, and where one of its samples fails."""
         self.check(address)
+        self._refuse_when_draining()
         loop, done = asyncio.get_running_loop(), asyncio.Event()
 
         def on_done() -> None:
@@ -101,6 +105,10 @@ class Service:
         assert assembly.frame is not None
         self.metrics.count(assembly.frame, address.plan.dataset.name)
         return assembly.frame
+
+    def _refuse_when_draining(self) -> None:
+        if self.draining.is_set():
+            raise Problem(503, "draining", "this server is shutting down; ask another, or again later")
 
 
 def _check_batch(plan: ResolvedPlan, epoch: int, count: int, settings: Settings) -> None:

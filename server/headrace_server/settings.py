@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -10,6 +11,7 @@ import pydantic
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from headrace_proto.checks import found
 from headrace_proto.transforms import transform_from_json
 
 from .errors import ConfigurationError
@@ -25,7 +27,7 @@ DEFAULT_TRANSFORMS: list[dict[str, Any]] = [{"name": "Resize", "size": 256}, {"n
 class DatasetSettings(BaseModel):
     """One dataset; what is left out is taken from the server's options of the same names."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     path: Path
     transforms: list[dict[str, Any]] | None = None
@@ -33,11 +35,21 @@ class DatasetSettings(BaseModel):
     replace_budget: float | None = Field(default=None, ge=0, le=1)
     fingerprint: FingerprintMode | None = None
 
+    @field_validator("transforms")
+    @classmethod
+    def _transforms_are_known(cls, value: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+        return None if value is None else _checked(value)
+
 
 class Settings(BaseSettings):
-    """Each field is an option of `serve`, a variable HEADRACE_..., a key of `headrace.toml`; the first wins."""
+    """Each field is an option of `serve`, a variable HEADRACE_..., a key of `headrace.toml`; the first wins.
 
-    model_config = SettingsConfigDict(env_prefix="HEADRACE_", extra="forbid", nested_model_default_partial_update=True)
+    Lists and tables are JSON in the environment and on the command line; `data` may be one plain folder, too.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="HEADRACE_", extra="forbid", allow_inf_nan=False, enable_decoding=False
+    )
 
     data: list[str] = Field(default=[], description="folders to serve, as PATH or NAME=PATH")
     datasets: dict[str, DatasetSettings] = Field(
@@ -79,12 +91,22 @@ class Settings(BaseSettings):
         default="auto", description="auto is text on a terminal and JSON lines elsewhere"
     )
 
+    @field_validator("data", "datasets", "transforms", "custom_transforms", mode="before")
+    @classmethod
+    def _json_is_parsed(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+        if not isinstance(value, str):
+            return value
+        if info.field_name == "data" and not value.lstrip().startswith("["):
+            return [value]
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"expected JSON ({error})") from error
+
     @field_validator("transforms")
     @classmethod
     def _transforms_are_known(cls, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        for transform in value:
-            transform_from_json(transform)
-        return value
+        return _checked(value)
 
     @classmethod
     def settings_customise_sources(
@@ -150,15 +172,23 @@ def load_settings(options: dict[str, Any], config: Path | None = None) -> Settin
         return cast(Settings, located(**options))
     except pydantic.ValidationError as error:
         raise ConfigurationError("; ".join(_sentence(item) for item in error.errors())) from error
-    except ValueError as error:  # TOML that does not parse, an environment variable that is not JSON
-        raise ConfigurationError(f"{config or 'the environment'}: {error}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"{config} is not TOML: {' '.join(str(error).split())}") from error
 
 
 def _sentence(error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        return f"there is no option {where!r}; the options are {', '.join(Settings.model_fields)}"
-    return f"option {where}: {error['msg'].removeprefix('Value error, ')}, found {error['input']!r}"
+        model = DatasetSettings if len(error["loc"]) > 1 else Settings
+        return f"there is no option {where!r}; the options are {', '.join(model.model_fields)}"
+    message = " ".join(error["msg"].removeprefix("Value error, ").split())
+    return f"option {where}: {message}, found {found(error['input'])}"
+
+
+def _checked(transforms: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    for transform in transforms:
+        transform_from_json(transform)
+    return transforms
 
 
 def _name_and_path(entry: str) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from ..batch import Batch
 from ..errors import UsageError
 from ..fetch import VALID
 from ..positions import Position
+from ..state import State
 
 try:
     import tensorflow as tf
@@ -23,8 +24,9 @@ except ImportError as error:
 if TYPE_CHECKING:
     from ..dataset import Dataset
 
-_RECEIPT = 4
-"""Numbers that go through the pipeline beside a batch: its end (epoch, samples), its bytes, its replaced samples."""
+_RECEIPT = 5
+"""Numbers that go through the pipeline beside a batch: the state after it (epoch, samples, replaced), its bytes, and how
+many of its samples were replaced."""
 
 
 def to_tf(dataset: Dataset, *, repeat: bool) -> tf.data.Dataset:
@@ -41,10 +43,12 @@ def to_tf(dataset: Dataset, *, repeat: bool) -> tf.data.Dataset:
         start = dataset.start
         if at_beginning and not repeat and not _at_beginning(dataset):
             raise UsageError("the state was loaded after to_tf() had counted a full epoch; call to_tf() again after it")
+        batch = None
         with contextlib.closing(dataset.unreceived(start, forever=repeat)) as batches:
             for batch in batches:
                 yield _receipt(batch), tuple(batch[column.name] for column in columns)
-        dataset.finish_pass(start)
+        if batch is None:  # otherwise the pass is over when the trainer takes the last
+            dataset.finish_pass(start)
 
     batches = tf.data.Dataset.from_generator(generate, output_signature=_signature(dataset, columns))
     batches = batches.prefetch(tf.data.AUTOTUNE)
@@ -73,13 +77,14 @@ def _signature(dataset: Dataset, columns: list[Output]) -> Any:
 
 
 def _receipt(batch: Batch) -> np.ndarray[Any, np.dtype[np.int64]]:
-    return np.array([batch.end.epoch, batch.end.samples, batch.nbytes, len(batch.replaced)], np.int64)
+    return np.array([*batch.end, batch.replaced_in_epoch, batch.nbytes, len(batch.replaced)], np.int64)
 
 
 def _receiver(dataset: Dataset) -> Any:
     def receive(asked: float, receipt: Any, images: Any) -> np.int64:
-        epoch, samples, nbytes, replaced = (int(number) for number in receipt)
-        dataset.receive(Position(epoch, samples), replaced, float(asked), int(images), nbytes)
+        epoch, samples, replaced_in_epoch, nbytes, replaced = (int(number) for number in receipt)
+        state = State(Position(epoch, samples), replaced_in_epoch)
+        dataset.receive(state, replaced, float(asked), int(images), nbytes)
         return np.int64(0)
 
     def note(asked: Any, item: Any) -> Any:

@@ -139,4 +139,6 @@ def _tensors(batch: Batch, layout: str) -> Batch:
             continue
         tensor = torch.from_numpy(column)
         columns[name] = tensor.permute(0, 3, 1, 2) if name == "image" and layout == "NHWC" else tensor
-    return Batch.of(columns, batch.end, batch.replaced)
+    tensors = Batch.of(columns, batch.end, batch.replaced)
+    tensors.replaced_in_epoch = batch.replaced_in_epoch
+    return tensors

@@ -26,6 +26,8 @@ def planned(client: Client, arguments: argparse.Namespace, **more: Any) -> Datas
             transforms = json.loads(arguments.transforms)
         except ValueError as error:
             raise UsageError(f"--transforms is no JSON ({error}): {arguments.transforms}") from error
+        if not isinstance(transforms, list):
+            raise UsageError(f"--transforms must be a JSON list, as in '[...]', found {arguments.transforms}")
     return client.dataset(
         arguments.dataset,
         split=arguments.split,

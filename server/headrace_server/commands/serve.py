@@ -40,15 +40,19 @@ class Serve:
             parser.add_argument(flag, dest=name, metavar=_metavar(default), help=help_text)
 
     def run(self, arguments: argparse.Namespace) -> int:
-        given = {name: value for name, value in vars(arguments).items() if value not in (None, [])}
-        config = given.pop("config", None)
         try:
-            settings = load_settings({name: _parsed(name, value) for name, value in given.items()}, config)
-            _serve(settings)
+            _serve(settings_of(arguments))
         except ConfigurationError as error:
             print(f"headrace serve: {error}", file=sys.stderr)
             return 1
         return 0
+
+
+def settings_of(arguments: argparse.Namespace) -> Settings:
+    """The settings that a parsed command line asks for. Raises ConfigurationError."""
+    given = {name: value for name, value in vars(arguments).items() if value not in (None, [])}
+    config = given.pop("config", None)
+    return load_settings(given, config)
 
 
 def _serve(settings: Settings) -> None:
@@ -85,14 +89,3 @@ def _metavar(default: Any) -> str:
     if isinstance(default, (list, dict)):
         return "JSON"
     return "TEXT" if isinstance(default, str) else "NUMBER"
-
-
-def _parsed(name: str, value: Any) -> Any:
-    """Lists and tables are JSON on the command line, as they are in the environment."""
-    default = Settings.model_fields[name].get_default(call_default_factory=True)
-    if name == "data" or not isinstance(default, (list, dict)):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError as error:
-        raise ConfigurationError(f"option {name}: expected JSON ({error}), found {value!r}") from error

@@ -1,0 +1,223 @@
+"""The direct transport, and that nothing of httpx, http.client, ssl or json gets through to the trainer."""
+
+from __future__ import annotations
+
+import gc
+import http.client
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+
+import headrace
+import httpx
+import pytest
+from harness import ServerProcess
+from headrace.transport import DirectTransport
+from hostile import (
+    IDENTITY,
+    INFO,
+    Answer,
+    Handler,
+    batch_frame,
+    end_frame,
+    hostile,
+    say_json,
+    say_raw,
+    say_stream,
+    say_whole,
+)
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.fixture(autouse=True)
+def _no_socket_is_left_open() -> Iterator[None]:
+    """A socket that is collected while it is open warns; here the warning fails the test."""
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always", ResourceWarning)
+        yield
+        gc.collect(1)  # young objects: those of this test
+    assert [str(warning.message) for warning in seen] == []
+
+
+def batches_of(url: str, **options: object) -> list[headrace.Batch]:
+    with headrace.connect(url, wait=0, read_timeout=0.5) as client:
+        return list(client.dataset("made-up", batch_size=4, **options))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/1.0"])
+def test_a_stream_is_read_in_chunks_and_until_the_connection_closes(version: str) -> None:
+    with hostile({"/stream": say_stream(batch_frame(0, 4), batch_frame(4, 4), end_frame())}, version=version) as server:
+        first, second = batches_of(server.url)
+    assert (first["image"] == 0).all()
+    assert second["key"].tolist() == ["4.png", "5.png", "6.png", "7.png"]
+
+
+def test_a_response_says_its_length_and_is_read_in_parts() -> None:
+    body = bytes(range(256)) * 1000
+    with hostile({"/body": say_whole(body)}) as server, httpx.Client(transport=DirectTransport()) as http:
+        with http.stream("GET", f"{server.url}/body") as response:
+            received = bytearray(300_000)
+            count = 0
+            while more := response.extensions["readinto"](memoryview(received)[count : count + 7777]):
+                count += more
+        assert bytes(received[:count]) == body
+        assert http.get(f"{server.url}/body").content == body
+
+
+def test_a_connection_is_used_again_and_replaced_where_the_server_has_closed_it() -> None:
+    ports = []
+
+    def answer(handler: Handler) -> None:
+        ports.append(handler.client_address[1])
+        handler.begin(Content_Length="2")
+        handler.wfile.write(b"ok")
+        if len(ports) == 2:
+            handler.close_connection = True  # without saying so
+
+    with hostile({"/ok": answer}) as server, httpx.Client(transport=DirectTransport()) as http:
+        for _ in range(4):
+            assert http.get(f"{server.url}/ok").content == b"ok"
+    assert ports[0] == ports[1] != ports[2] == ports[3]
+
+
+def test_a_kept_connection_on_which_nothing_more_comes_is_closed_at_the_timeout() -> None:
+    answers: dict[str, Answer] = {"/ok": say_whole(b"ok"), "/silent": Handler.wait}
+    with hostile(answers) as server, httpx.Client(transport=DirectTransport(), timeout=0.1) as http:
+        http.get(f"{server.url}/ok")
+        with pytest.raises(httpx.ReadTimeout):
+            http.get(f"{server.url}/silent")
+
+
+@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/1.0"])
+def test_abort_wakes_a_thread_that_waits_for_bytes(version: str) -> None:
+    ended: list[float] = []
+    with hostile({"/stream": say_stream(b"x", Handler.wait)}, version=version) as server:
+        with httpx.Client(transport=DirectTransport()) as http, http.stream("GET", f"{server.url}/stream") as response:
+            readinto = response.extensions["readinto"]
+            assert readinto(memoryview(bytearray(1))) == 1
+
+            def wait() -> None:
+                with pytest.raises(httpx.HTTPError) if version == "HTTP/1.1" else warnings.catch_warnings():
+                    readinto(memoryview(bytearray(1)))
+                ended.append(time.monotonic())
+
+            thread = threading.Thread(target=wait)
+            thread.start()
+            response.extensions["abort"]()
+            thread.join(5)
+    assert ended
+
+
+@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/1.0"])
+def test_leaving_a_stream_that_is_silent_ends_its_thread_at_once(version: str) -> None:
+    with hostile({"/stream": say_stream(batch_frame(0, 4), Handler.wait)}, version=version) as server:
+        with headrace.connect(server.url, wait=0) as client:
+            for _ in client.dataset("made-up", batch_size=4):
+                break
+            assert not [thread for thread in threading.enumerate() if thread.name.startswith("headrace")]
+
+
+SPOILED: dict[str, Answer] = {
+    "nothing": say_raw(b""),
+    "another protocol": say_raw(b"SSH-2.0-OpenSSH_9.6\r\n"),
+    "an endless first line": say_raw(b"HTTP/1.1 200 " + b"k" * 100_000),
+    "no status": say_raw(b"HTTP/1.1 fine\r\n\r\n"),
+    "too many headers": say_raw(HEAD + b"".join(b"x-%d: y\r\n" % n for n in range(200)) + b"\r\n"),
+    "an endless header": say_raw(HEAD + b"x: " + b"y" * 100_000),
+    "a header of no ASCII": say_raw(HEAD + "x: größer\r\ncontent-length: 0\r\n\r\n".encode("latin-1")),
+    "headers cut": say_raw(HEAD + b"x: y\r\n"),
+    "a chunk without a length": say_raw(HEAD + b"transfer-encoding: chunked\r\n\r\nzz\r\n"),
+    "a negative chunk": say_raw(HEAD + b"transfer-encoding: chunked\r\n\r\n-5\r\nabcde\r\n"),
+    "an endless chunk's head": say_raw(HEAD + b"transfer-encoding: chunked\r\n\r\n" + b"0" * 100_000),
+    "a body cut": say_raw(HEAD + b"content-length: 1000\r\n\r\n{"),
+    "a length that is none": say_raw(HEAD + b"content-length: many\r\n\r\n{}"),
+    "no gzip": say_raw(HEAD + b"content-encoding: gzip\r\ncontent-length: 2\r\n\r\n{}"),
+    "a redirect": say_whole(b"", 302, Location="http://127.0.0.1:1/"),
+    "a redirect nowhere": say_whole(b"", 302, Location="http://[/"),
+    "an odd status": say_whole(b"", 299),
+    "an empty body": say_whole(b""),
+    "a page": say_whole(b"<html>welcome</html>"),
+    "JSON of no UTF-8": say_whole(b'{"service": "\xff"}', 200, "application/json"),
+    "JSON nested without end": say_whole(b"[" * 200_000, 200, "application/json"),
+    "JSON that is no object": say_json([1, 2]),
+    "an empty object": say_json({}),
+    "a problem that is none": say_whole(b"{", 500, "application/problem+json"),
+    "a problem nested without end": say_whole(b"[" * 200_000, 500, "application/problem+json"),
+    "a problem without words": say_json({}, 418, "application/problem+json"),
+    "a problem of lists": say_json({"detail": [1], "code": [2]}, 404, "application/problem+json"),
+    "a plan of other types": say_json({**INFO.to_json(), "outputs": 5}),
+    "a plan without an id": say_json({**INFO.to_json(), "id": None}),
+    "a plan whose id is a path": say_json({**INFO.to_json(), "id": "../\n?"}),
+    "a plan of an unknown dtype": say_json(
+        {**INFO.to_json(), "outputs": [{"name": "image", "dtype": "object", "shape": [4, 4, 3]}]}
+    ),
+    "a plan without images": say_json({**INFO.to_json(), "outputs": []}),
+    "no datasets": say_json({**IDENTITY, "datasets": None}),
+    "datasets left out": say_json({name: value for name, value in IDENTITY.items() if name != "datasets"}),
+}
+BY_THE_BOOK: dict[str, Answer] = {"/stream": say_stream(batch_frame(0, 4), batch_frame(4, 4), end_frame())}
+
+
+@pytest.mark.parametrize("where", ["/v1/datasets", "/v1/plans", "/stream", "/slices/0-8"])
+@pytest.mark.parametrize("spoiled", SPOILED)
+def test_whatever_a_server_answers_the_error_is_this_packages_own(spoiled: str, where: str) -> None:
+    """All in vain for a foreign exception; some answers are good enough at some places."""
+    with hostile({**BY_THE_BOOK, where: SPOILED[spoiled]}) as server:
+        try:
+            options = {"tail": "pad"} if where == "/slices/0-8" else {}
+            size = 16 if where == "/slices/0-8" else 4
+            with headrace.connect(server.url, wait=0, read_timeout=2) as client:
+                client.datasets()
+                for batch in client.dataset("made-up", batch_size=size, **options):  # type: ignore[arg-type]
+                    assert batch["image"].shape == (size, 4, 4, 3)
+        except headrace.HeadraceError as error:
+            assert "\n" not in str(error)
+            assert server.url in str(error)
+        else:
+            assert where in ("/v1/datasets", "/v1/plans")
+            assert spoiled in ("no datasets", "datasets left out", "a plan whose id is a path")
+
+
+@pytest.mark.parametrize("name", [name for name in dir(httpx) if isinstance(getattr(httpx, name), type)])
+def test_every_error_of_httpx_is_mapped(name: str) -> None:
+    """Those that no request of ours can cause are named here."""
+    kind = getattr(httpx, name)
+    if not issubclass(kind, Exception) or kind.__name__ == "HTTPStatusError":
+        return
+    ours = {"CookieConflict", "StreamConsumed", "StreamClosed", "ResponseNotRead", "RequestNotRead", "StreamError"}
+    with hostile() as server, headrace.connect(server.url, wait=0) as client:
+        error = kind() if name in ("StreamConsumed", "StreamClosed", "ResponseNotRead", "RequestNotRead") else kind("so")
+        try:
+            with client._endpoints[0].mapped_errors():
+                raise error
+        except headrace.ServiceError as mapped:
+            assert mapped.__cause__ is error
+        except kind:
+            assert name in ours
+
+
+@pytest.mark.parametrize("kind", [http.client.IncompleteRead, http.client.BadStatusLine, http.client.LineTooLong])
+def test_errors_of_http_client_are_httpx_errors(kind: type[Exception]) -> None:
+    from headrace.transport import _mapped_errors
+
+    with pytest.raises(httpx.RemoteProtocolError, match=kind.__name__), _mapped_errors(None):
+        raise kind("so")
+
+
+def test_a_real_server_that_dies_in_the_middle_of_an_epoch_is_an_error_with_the_position(server: ServerProcess) -> None:
+    """Killed while a batch is on its way."""
+    with ServerProcess(*server.process.args[4:-2], "--queue-batches", "1") as mine:  # type: ignore[index,misc]
+        with headrace.connect(mine.url, wait=0) as client:
+            train = client.dataset("flowers", split="train", batch_size=3, prefetch=1)
+            received = 0
+            with pytest.raises(headrace.StreamBroken) as error:  # noqa: PT012 - the death comes in the middle
+                for _ in train:
+                    received += 3
+                    if received == 9:
+                        mine.process.kill()
+                        mine.process.wait()
+    assert error.value.epoch == 0
+    assert error.value.position == received < 90
+    assert mine.url in str(error.value)
