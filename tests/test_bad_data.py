@@ -5,24 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from harness import DEADLINE, Api, Frame, ServerProcess, slice_path, stream_path, wait_for, write_dataset, write_image
+from harness import Api, Frame, ServerProcess, slice_path, stream_path, write_dataset, write_image
 from PIL import Image
 
 from headrace_proto import arrays
-from headrace_server.assembly import Address, Assembly, Workshop
-from headrace_server.catalog import Catalog, open_dataset
-from headrace_server.fairness import FairPool
-from headrace_server.plans import PlanStore
-from headrace_server.reading import Reader
-from headrace_server.settings import DatasetSettings
-from headrace_server.transforms.custom import CustomTransforms
 
 RESIZE = [{"name": "Resize", "size": [8, 8]}]
 GOOD = 24
@@ -330,30 +322,6 @@ def test_a_file_that_is_not_what_was_indexed_is_an_error_worth_another_try_and_n
             file.rmdir()
         shutil.copy2(kept, file)
     assert api.get(stream_path(plan, count=3)).content == whole
-
-
-def test_a_batch_of_which_nothing_can_be_read_is_reported_once(tmp_path: Path) -> None:
-    dataset = open_dataset(
-        "d",
-        DatasetSettings(
-            path=write_dataset(tmp_path / "d", {"a": 20}), transforms=RESIZE, on_error="replace", replace_budget=1
-        ),
-        CustomTransforms({}),
-        lambda name, files: None,
-    )
-    shutil.rmtree(tmp_path / "d")
-    plan = PlanStore(Catalog([dataset]), CustomTransforms({})).add({"dataset": "d"})
-    workshop, done = Workshop(Reader(4, 0), FairPool("test-decode", lambda: 2), 10**6), []
-    assembly = Assembly(Address(plan, 0, 0, 20), workshop, "client", lambda: done.append(assembly.failure))
-    assembly.begin()
-    wait_for(lambda: bool(done), "the batch")
-    workshop.reader.close(DEADLINE)  # the decoders have all their tasks now, though there is nothing to decode
-    finished = threading.Event()
-    for _ in range(2):
-        workshop.decoders.submit("later", finished.set)
-    assert finished.wait(DEADLINE)
-    workshop.decoders.close()
-    assert [(failure.code, failure.position) for failure in done if failure] == [("sample-unavailable", 0)]
 
 
 # Names

@@ -152,6 +152,33 @@ def test_a_limit_that_rises_lets_waiting_tasks_run() -> None:
         wait_for(lambda: len(done) == 3, "tasks that wait for each other")
 
 
+def test_a_limit_that_falls_holds_for_the_threads_that_are_there() -> None:
+    limit, together, lock, running, most, done = 3, threading.Barrier(3), threading.Lock(), 0, 0, 0
+
+    def meet() -> None:
+        together.wait(DEADLINE)
+
+    def counted() -> None:
+        nonlocal running, most, done
+        with lock:
+            running += 1
+            most = max(most, running)
+        spin(0.002)
+        with lock:
+            running -= 1
+            done += 1
+
+    with pool_of(lambda: limit) as pool:
+        for _ in range(3):
+            pool.submit("a", meet)
+        wait_for(lambda: pool._idle == 3, "three idle threads")
+        limit = 1
+        for number in range(12):
+            pool.submit(f"client {number}", counted)
+        wait_for(lambda: done == 12, "all tasks")
+    assert most == 1
+
+
 def test_a_task_that_blocks_holds_up_no_other_while_threads_are_free() -> None:
     """Two tasks that come at once, when one thread is idle, need a second thread."""
     for _ in range(20):

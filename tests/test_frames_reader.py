@@ -111,7 +111,9 @@ LIES: dict[str, tuple[bytes, str]] = {
     "tensors of another plan": (other_plan(), "tensors"),
     "tensors left out": (with_header(tensors=[]), "tensors"),
     "tensors that overlap": (
-        with_header(tensors=[{"name": "image", "dtype": "uint8", "shape": [4, 4, 4, 3], "offset": 0, "length": 192}] * 2),
+        with_header(
+            tensors=[{"name": "image", "dtype": "uint8", "shape": [4, 4, 4, 3], "offset": 0, "length": 192}] * 2
+        ),
         "tensors",
     ),
     "strings that are too few": (with_header(strings={"key": ["a"]}), "4 strings"),

@@ -344,6 +344,13 @@ def test_a_stream_that_makes_no_sense_is_422_naming_the_parameter(
     assert wrong in body["detail"] or body["title"] == "batch too large"
 
 
+def test_a_parameter_that_does_not_exist_is_422_naming_those_that_do(api: Api, plan: dict[str, Any]) -> None:
+    detail = problem(api.get(stream_path(plan, count=8, strid=16)), 422)["detail"]
+    assert "'strid'" in detail
+    assert "epoch, count, start, stride, stop, checksum" in detail
+    assert "'count'" in problem(api.get(slice_path(plan, 0, 8, count=3)), 422)["detail"]
+
+
 def test_more_bytes_than_the_server_allows_are_422_with_the_bound_and_as_many_as_it_says_are_not(
     api: Api, plan: dict[str, Any]
 ) -> None:

@@ -34,6 +34,8 @@ VALUES: dict[str, tuple[Any, Any, Any]] = {
     "decode_threads": (61, 62, 63),
     "read_threads": (5, 6, 7),
     "memory_mb": (10, 20, 30),
+    "share_mb": (11, 21, 0),
+    "cache_mb": (12, 22, 32),
     "queue_batches": (2, 3, 4),
     "max_batch_mb": (11, 12, 13),
     "max_megapixels": (1.5, 2.5, 3.5),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,10 @@ from harness import (
     wait_for,
     write_dataset,
 )
+
+from headrace_server.errors import SampleVanished
+from headrace_server.reading import Reader
+from headrace_server.sources.folder import open_folder
 
 GATE = '''
 import pathlib, time
@@ -168,3 +173,21 @@ def test_a_read_that_is_tried_again_and_again_does_not_hold_the_end_up(tmp_path:
             chunks = answer.iter_raw()
             next(chunks)  # a ping: the read fails already, or is about to
             ends_quietly(server, streams=1)
+
+
+def test_a_failed_read_is_not_tried_again_once_its_reader_is_closed(tmp_path: Path) -> None:
+    source, begun, failed = open_folder(write_dataset(tmp_path / "d", {"a": 1})), threading.Event(), threading.Event()
+    (tmp_path / "d/a/00000.png").unlink()
+    reader = Reader(4, retries=1000)
+
+    def read() -> None:
+        begun.set()
+        try:
+            reader.read(source, "all", 0)
+        except SampleVanished:
+            failed.set()
+
+    reader.submit("client", read)
+    assert begun.wait(DEADLINE)
+    reader.close(5)
+    assert failed.is_set()

@@ -188,7 +188,9 @@ def test_every_error_of_httpx_is_mapped(name: str) -> None:
         return
     ours = {"CookieConflict", "StreamConsumed", "StreamClosed", "ResponseNotRead", "RequestNotRead", "StreamError"}
     with hostile() as server, headrace.connect(server.url, wait=0) as client:
-        error = kind() if name in ("StreamConsumed", "StreamClosed", "ResponseNotRead", "RequestNotRead") else kind("so")
+        error = (
+            kind() if name in ("StreamConsumed", "StreamClosed", "ResponseNotRead", "RequestNotRead") else kind("so")
+        )
         try:
             with client._endpoints[0].mapped_errors():
                 raise error

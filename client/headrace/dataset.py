@@ -13,8 +13,9 @@ from headrace_proto.plan import Output, Plan, PlanInfo
 
 from . import state as states
 from .batch import Batch
+from .budget import Budget, Elsewhere, nowhere
 from .endpoint import ConnectOptions, Endpoint
-from .errors import TooManyReplaced, UsageError
+from .errors import UsageError
 from .fetch import Fetcher, Order
 from .positions import Position, Sharding
 from .prefetch import Prefetcher
@@ -192,14 +193,29 @@ class Dataset:
         self.finish_pass(start)
 
     def unreceived(
-        self, start: State, *, forever: bool = False, first: int = 0, every: int = 1
+        self,
+        start: State,
+        *,
+        forever: bool = False,
+        first: int = 0,
+        every: int = 1,
+        elsewhere: Elsewhere = nowhere,
     ) -> Generator[Batch, None, None]:
-        """The batches of a pass from `start` on, without counting them as received; for adapters."""
+        """The batches of a pass from `start` on, without counting them as received; for adapters.
+
+        Where workers share them, every `every`-th from `first` on; `elsewhere` knows what the others saw replaced.
+        """
+        with self.prefetched(start, forever=forever, first=first, every=every) as batches:
+            yield from self.budget().watch(batches, start, elsewhere)
+
+    def prefetched(
+        self, start: State, *, forever: bool = False, first: int = 0, every: int = 1
+    ) -> Prefetcher[Batch]:
+        """The batches of `unreceived` as they come, before the budget is looked at."""
         fetcher = Fetcher(self._endpoint, Order(self._plan, self.info, self.sharding, self.options.checksum))
         last = None if forever else self.last_epoch(start.position.epoch)
         items = _epochs(fetcher, start.position, last, first, every)
-        with Prefetcher(items, self.options.prefetch, fetcher.stop) as batches:
-            yield from self._within_budget(batches, start, every)
+        return Prefetcher(items, self.options.prefetch, fetcher.stop)
 
     def receive(self, state: State, replaced: int, asked: float, images: int, nbytes: int) -> None:
         """Notes that the trainer, which asked at the time `asked`, has a batch after which it stands at `state`."""
@@ -237,21 +253,10 @@ class Dataset:
         epochs = self.options.epochs or 1
         return (first // epochs + 1) * epochs - 1
 
-    def _within_budget(self, batches: Iterator[Batch], start: State, every: int) -> Iterator[Batch]:
-        budget = self.info.replace_budget if self.options.replace_budget is None else self.options.replace_budget
-        share = self.info.samples / self.sharding.world_size / every
-        state = start
-        for batch in batches:
-            replaced = state.replaced + len(batch.replaced)
-            if batch.replaced and replaced > budget * share:
-                raise TooManyReplaced(
-                    f"{replaced} of about {share:.0f} samples in epoch {state.position.epoch} cannot be decoded and "
-                    f"were replaced, more than the budget of {budget:.2%}; the last is {batch.replaced[-1].key}: "
-                    f"{batch.replaced[-1].reason}. Mend the data, or allow more with replace_budget="
-                )
-            state = State(batch.end, replaced if batch.end.epoch == state.position.epoch else 0)
-            batch.replaced_in_epoch = state.replaced
-            yield batch
+    def budget(self) -> Budget:
+        """How many samples of an epoch may be replaced."""
+        share = self.info.replace_budget if self.options.replace_budget is None else self.options.replace_budget
+        return Budget(share, self.info.samples / self.sharding.world_size)
 
 
 def _epochs(fetcher: Fetcher, start: Position, last: int | None, first: int, every: int) -> Iterator[Batch]:

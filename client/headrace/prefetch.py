@@ -51,6 +51,11 @@ class Prefetcher(Generic[T]):
                 raise error
             raise StopIteration
 
+    def wait(self, seconds: float) -> bool:
+        """Whether the next item, the end, or an error is there within so many seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: bool(self._ready) or self._ended, seconds)
+
     def __enter__(self) -> Prefetcher[T]:
         return self
 

@@ -11,11 +11,13 @@ from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
 from headrace_proto import frame
+from headrace_proto.checks import found
 from headrace_proto.version import __version__
 
 from . import pages, problems
-from .assembly import Address, Frame
+from .assembly import Address
 from .decode import engine
+from .frames import Frame
 from .metrics import CONTENT_TYPE
 from .openapi import plan_body
 from .problems import Problem
@@ -99,6 +101,7 @@ def _add_batches(app: FastAPI, service: Service) -> None:
     async def slices(
         request: Request, plan_id: PlanId, epoch: Epoch, start: int, stop: int, checksum: Checksum = None
     ) -> Response:
+        _only_known(request, "checksum")
         address = Address(service.plans.get(plan_id), epoch, start, stop, checksum is not None)
         headers = {"ETag": _etag(address), "Cache-Control": _IMMUTABLE}
         if _has(request, headers["ETag"]):
@@ -126,6 +129,7 @@ def _add_batches(app: FastAPI, service: Service) -> None:
         stop: Annotated[int | None, Query(description="slices are clipped here; left out: the epoch's end")] = None,
         checksum: Checksum = None,
     ) -> Response:
+        _only_known(request, "epoch", "count", "start", "stride", "stop", "checksum")
         plan = service.plans.get(plan_id)
         asked = StreamRequest(
             plan,
@@ -150,6 +154,14 @@ async def _json(request: Request) -> Any:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
         raise Problem(422, "not JSON", f"the request's body is not JSON: {error}") from error
+
+
+def _only_known(request: Request, *names: str) -> None:
+    """Raises Problem (422) for a parameter that does not exist; ignored, it would give batches that nobody meant."""
+    for name in request.query_params:
+        if name not in names:
+            detail = f"there is no parameter {found(name)}; there are {', '.join(names)}"
+            raise Problem(422, "unknown parameter", detail)
 
 
 def _client(request: Request) -> str:

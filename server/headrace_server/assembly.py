@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -13,43 +13,43 @@ from numpy.typing import NDArray
 
 from headrace_proto import arrays, frame, messages
 
+from .cache import ImageCache
 from .errors import SampleError
 from .fairness import FairPool
+from .frames import Frame
 from .index import text_of
+from .lending import EpochKey, Lending, Place
 from .logs import logger
 from .plans import KEY, LABEL, ResolvedPlan
 from .reading import Reader
 from .samples import Made, SampleMaker
 
+Listener = Callable[[], None]
+
 _DECODE_RUN = 8
 """Samples that one task decodes: enough to make the hand-over cheap, few enough to share a batch between threads."""
 
 
-@dataclass(frozen=True)
-class Frame:
-    """A finished frame: what it says, the bytes of it before the payload, and the payload (or None)."""
+@dataclass
+class Counts:
+    """How samples came into batches."""
 
-    message: messages.Message
-    head: bytes
-    payload: memoryview | None = None
-
-    @property
-    def nbytes(self) -> int:
-        return len(self.head) + (0 if self.payload is None else self.payload.nbytes)
-
-
-def plain_frame(message: messages.Message, *, checksum: bool) -> Frame:
-    """A frame without a payload."""
-    return Frame(message, frame.pack_head(message.header(), checksum=checksum))
+    made: int = 0
+    """Decoded, or taken from the cache, and transformed."""
+    shared: int = 0
+    """Copied from another batch."""
 
 
 @dataclass(frozen=True)
 class Workshop:
-    """The threads that make batches, and the bound on an image's pixels."""
+    """What making batches needs: threads, what other batches and epochs have made already, and bounds."""
 
     reader: Reader
     decoders: FairPool
+    lending: Lending
+    cache: ImageCache
     max_pixels: int
+    counts: Counts = field(default_factory=Counts)
 
 
 @dataclass(frozen=True)
@@ -62,22 +62,37 @@ class Address:
     stop: int
     checksum: bool = False
 
+    @property
+    def epoch_key(self) -> EpochKey:
+        return self.plan.info.id, self.epoch
+
+    def assemble(self, workshop: Workshop, client: str, listener: Listener) -> Assembly:
+        """The batch, begun for `client` unless somebody else has begun it; `release` it in the end."""
+        assembly, new = workshop.lending.get(self, lambda: Assembly(self, workshop, client))
+        assembly.listen(listener)
+        if new:
+            assembly.begin()
+        return assembly
+
 
 class Assembly:
-    """One batch in the making. `begin` starts it; `on_done` is called once, from a worker thread, unless cancelled.
+    """One batch in the making, for one stream or for several that want the same one.
 
     Afterwards either `frame` is there, or `failure` is: the error of the first sample, by position, that failed.
     """
 
-    def __init__(self, address: Address, workshop: Workshop, client: str, on_done: Callable[[], None]) -> None:
+    def __init__(self, address: Address, workshop: Workshop, client: str) -> None:
         self.address = address
         self.frame: Frame | None = None
         self.failure: messages.Failure | None = None
-        self.cancelled = False
-        self._workshop, self._client, self._on_done = workshop, client, on_done
-        self._maker = SampleMaker(address.plan, address.epoch, workshop.max_pixels)
+        self._workshop, self._client = workshop, client
+        self._maker = SampleMaker(address.plan, address.epoch, workshop.max_pixels, workshop.cache)
         self._lock = threading.Lock()
         self._count = self._left = address.stop - address.start
+        self._cancelled = False
+        self._listeners: list[Listener] = []
+        self._made = [False] * self._count
+        self._borrowers: dict[int, list[Callable[[], None]]] = {}
         self._errors: dict[int, Exception] = {}
         self._replaced: dict[int, Made] = {}
 
@@ -89,84 +104,150 @@ class Assembly:
         """Returns at once; everything happens in the workshop's threads."""
         self._workshop.reader.submit(self._client, self._prepare)
 
-    def cancel(self) -> None:
-        """Drops all work that has not begun."""
-        self.cancelled = True
+    def listen(self, listener: Listener) -> None:
+        """Calls `listener`, from a worker thread, when the batch is done; it may be done already."""
+        with self._lock:
+            self._listeners.append(listener)
+
+    def ignore(self, listener: Listener) -> None:
+        with self._lock:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+    def cancel(self) -> bool:
+        """Drops all work that has not begun, unless another batch waits for one of the samples."""
+        with self._lock:
+            self._cancelled = not self._borrowers
+            return self._cancelled
+
+    def lend(self, row: int, copy: Callable[[], None]) -> bool:
+        """Calls `copy` as soon as a row is made, at once or from a worker thread. False if it never will be."""
+        with self._lock:
+            if self._cancelled:
+                return False
+            if not self._made[row]:
+                self._borrowers.setdefault(row, []).append(copy)
+                return True
+        copy()
+        return True
 
     def _prepare(self) -> None:
-        """Finds the samples, makes room for them, and has them read."""
-        if self.cancelled:
+        """Finds the samples, makes room for them, and has those read that nobody else has."""
+        if self._cancelled:
             return
         try:
-            plan, count = self.address.plan, self._count
-            self._ids = plan.order(self.address.epoch).samples(self.address.start, self.address.stop)
-            self._tensors, nbytes = arrays.describe(plan.info.outputs, count)
-            self._payload = _zero_gaps(_aligned(nbytes), self._tensors)
-            self._columns = arrays.views(self._tensors, self._payload.data)
-            self._blobs: list[bytes | None] = [None] * count
-            if LABEL in plan.info.outputs:
-                self._columns[LABEL.name][:] = plan.index.labels(self._ids)
+            self._allocate()
+            places = self._workshop.lending.places(self.address)
+            missing = [row for row, place in enumerate(places) if not self._borrow(row, place)]
+            to_read = [row for row in missing if not self._take_cached(row)]
         except Exception as error:  # noqa: BLE001 - it becomes the batch's failure
             self._errors[0] = error
-            self._count_down(self._count)
+            self._finish(range(self._count))
             return
-        run = self._workshop.reader.run
-        for first in range(0, count, run):
-            last = min(first + run, count)
-            self._workshop.reader.submit(self._client, partial(self._read, first, last))
+        self._submit_decoding(sorted({*missing} - {*to_read}))
+        for rows in _runs(to_read, self._workshop.reader.run):
+            self._workshop.reader.submit(self._client, partial(self._read, rows))
 
-    def _read(self, first: int, last: int) -> None:
-        failed = 0
-        for i in range(first, last):
-            if self.cancelled:
+    def _allocate(self) -> None:
+        plan = self.address.plan
+        self._ids = plan.order(self.address.epoch).samples(self.address.start, self.address.stop)
+        self._tensors, nbytes = arrays.describe(plan.info.outputs, self._count)
+        self._payload = _zero_gaps(_aligned(nbytes), self._tensors)
+        self._columns = arrays.views(self._tensors, self._payload.data)
+        self._images = self._columns[plan.pipeline.output.name]
+        self._sources: list[bytes | NDArray[np.uint8] | None] = [None] * self._count
+        if LABEL in plan.info.outputs:
+            self._columns[LABEL.name][:] = plan.index.labels(self._ids)
+
+    def _borrow(self, row: int, place: Place | None) -> bool:
+        return place is not None and place.lender.lend(place.row, partial(self._copy, row, place))
+
+    def _copy(self, row: int, place: Place) -> None:
+        """Takes over what another batch made of the same sample."""
+        if self._cancelled:
+            return
+        lender, made = place.lender, place.lender._replaced.get(place.row)
+        error = lender._errors.get(place.row)
+        if error is not None:
+            self._errors[row] = error
+        else:
+            self._images[row] = lender._images[place.row]
+        if made is not None:
+            self._replaced[row] = made
+        self._workshop.counts.shared += 1
+        self._finish([row])
+
+    def _take_cached(self, row: int) -> bool:
+        self._sources[row] = self._maker.cached(int(self._ids[row]))
+        return self._sources[row] is not None
+
+    def _read(self, rows: Sequence[int]) -> None:
+        failed = []
+        for row in rows:
+            if self._cancelled:
                 return
             try:
-                self._blobs[i] = self._read_sample(int(self._ids[i]))
+                self._sources[row] = self._read_sample(int(self._ids[row]))
             except Exception as error:  # noqa: BLE001 - it becomes the batch's failure
-                self._errors[i] = error
-                failed += 1
-        if failed:
-            self._count_down(failed)
-        for start in range(first, last, _DECODE_RUN):
-            stop = min(start + _DECODE_RUN, last)
-            self._workshop.decoders.submit(self._client, partial(self._decode, start, stop))
+                self._errors[row] = error
+                failed.append(row)
+        self._finish(failed)
+        self._submit_decoding([row for row in rows if row not in failed])
+
+    def _submit_decoding(self, rows: Sequence[int]) -> None:
+        for run in _runs(rows, _DECODE_RUN):
+            self._workshop.decoders.submit(self._client, partial(self._decode, run))
 
     def _read_sample(self, sample: int) -> bytes:
         plan = self.address.plan
         return self._workshop.reader.read(plan.dataset.source, plan.info.split, sample)
 
-    def _decode(self, first: int, last: int) -> None:
-        images, done = self._columns[self.address.plan.pipeline.output.name], 0
-        for i in range(first, last):
-            if self.cancelled:
+    def _decode(self, rows: Sequence[int]) -> None:
+        for row in rows:
+            if self._cancelled:
                 return
-            data, self._blobs[i] = self._blobs[i], None
-            if data is None:  # its read failed, and was counted
-                continue
-            done += 1
+            source, self._sources[row] = self._sources[row], None
+            assert source is not None
             try:
-                made = self._maker.make(int(self._ids[i]), data, images[i], self._read_sample)
+                made = self._maker.make(int(self._ids[row]), source, self._images[row], self._read_sample)
+                if made.reason is not None:
+                    self._replaced[row] = made
             except Exception as error:  # noqa: BLE001 - it becomes the batch's failure
-                self._errors[i] = error
-                continue
-            if made.reason is not None:
-                self._replaced[i] = made
-        if done:  # reads that failed were counted when they did
-            self._count_down(done)
+                self._errors[row] = error
+        self._workshop.counts.made += len(rows)
+        self._finish(rows)
 
-    def _count_down(self, done: int) -> None:
+    def _finish(self, rows: Sequence[int]) -> None:
+        """Notes that rows are made, or failed; lends them, and packs the batch when they were the last."""
+        if not rows:
+            return
+        waiting: list[Callable[[], None]] = []
         with self._lock:
-            self._left -= done
-            finished = self._left == 0
-        if finished and not self.cancelled:
-            try:
-                if not self._errors:
-                    self.frame = self._pack()
-            except Exception as error:  # noqa: BLE001 - it becomes the batch's failure
-                self._errors[0] = error
-            if self._errors:
+            for row in rows:
+                self._made[row] = True
+                waiting += self._borrowers.pop(row, ())
+            self._left -= len(rows)
+            last = self._left == 0 and not self._cancelled
+        for copy in waiting:
+            copy()
+        if last:
+            self._complete()
+
+    def _complete(self) -> None:
+        frame = None
+        try:
+            if not self._errors:
+                frame = self._pack()
+        except Exception as error:  # noqa: BLE001 - it becomes the batch's failure
+            self._errors[0] = error
+        with self._lock:
+            self.frame = frame
+            if frame is None:
                 self.failure = self._describe(*min(self._errors.items()))
-            self._on_done()
+            listeners = list(self._listeners)
+        self._workshop.lending.finished(self)
+        for listener in listeners:
+            listener()
 
     def _pack(self) -> Frame:
         plan, info = self.address.plan, self.address.plan.info
@@ -207,6 +288,10 @@ def _aligned(nbytes: int) -> NDArray[np.uint8]:
     room = np.empty(nbytes + frame.ALIGNMENT, np.uint8)
     skip = -room.ctypes.data % frame.ALIGNMENT
     return room[skip : skip + nbytes]
+
+
+def _runs(rows: Sequence[int], length: int) -> list[Sequence[int]]:
+    return [rows[first : first + length] for first in range(0, len(rows), length)]
 
 
 def _zero_gaps(payload: NDArray[np.uint8], tensors: list[dict[str, Any]]) -> NDArray[np.uint8]:

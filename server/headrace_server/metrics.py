@@ -8,8 +8,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from headrace_proto import messages
 
-from .assembly import Frame
 from .budget import Budget
+from .frames import Frame
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from .assembly import Frame
+from .frames import Frame
 
 T = TypeVar("T")
 

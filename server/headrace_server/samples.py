@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .cache import CacheKey, ImageCache
 from .decode import DecodeError, decode
 from .draws import Draws
 from .errors import SampleFailed, SampleUndecodable
@@ -39,9 +40,14 @@ class SampleMaker:
     plan: ResolvedPlan
     epoch: int
     max_pixels: int
+    cache: ImageCache
 
-    def make(self, sample: int, data: bytes, out: NDArray[Any], read: Read) -> Made:
-        """Fills the slot `out` from a sample's encoded bytes.
+    def cached(self, sample: int) -> NDArray[np.uint8] | None:
+        """The sample's image at the end of the plan's deterministic beginning, if it is kept."""
+        return self.cache.get(self._key(sample)) if self.cache.most_bytes else None
+
+    def make(self, sample: int, data: bytes | NDArray[np.uint8], out: NDArray[Any], read: Read) -> Made:
+        """Fills the slot `out` from a sample's encoded bytes, or from its `cached` image.
 
         Where they cannot be decoded, the plan's dataset says whether SampleUndecodable is raised or a good sample takes
         its place; that one is read with `read`. Raises SampleUnavailable as `read` does, and SampleFailed where a
@@ -55,10 +61,16 @@ class SampleMaker:
             return self._replace(sample, str(error), out, read)
         return Made(sample)
 
-    def _fill(self, sample: int, data: bytes, out: NDArray[Any]) -> None:
-        image = decode(data, max_pixels=self.max_pixels)
+    def _fill(self, sample: int, data: bytes | NDArray[np.uint8], out: NDArray[Any]) -> None:
+        pipeline = self.plan.pipeline
         try:
-            self.plan.pipeline.apply(image, self._labels(sample), self.plan.seed, self.epoch, sample, out)
+            if isinstance(data, bytes):
+                image = pipeline.begin(decode(data, max_pixels=self.max_pixels), out)
+                if self.cache.most_bytes:
+                    self.cache.put(self._key(sample), image)
+            else:
+                image = data
+            pipeline.finish(image, self._labels(sample), self.plan.seed, self.epoch, sample, out)
         except TransformError as error:
             raise SampleFailed(str(error), **self._names(sample), stage="transform") from error
 
@@ -75,6 +87,9 @@ class SampleMaker:
                 continue
             return Made(candidate, reason)
         raise self._undecodable(sample, f"{reason}; and none of {_MOST_CANDIDATES} samples drawn in its place is good")
+
+    def _key(self, sample: int) -> CacheKey:
+        return CacheKey(self.plan.dataset.name, self.plan.info.split, self.plan.pipeline.beginning, sample)
 
     def _labels(self, sample: int) -> dict[str, Any]:
         if self.plan.index.classes is None:

@@ -14,6 +14,7 @@ from .errors import ConfigurationError
 from .logs import logger
 from .service import Service
 from .settings import Settings
+from .wire import PayloadProtocol
 
 _BACKLOG = 2048
 
@@ -71,7 +72,7 @@ def serve(settings: Settings, progress: Callable[[str, int], None], announce: Ca
         config = uvicorn.Config(
             create_app(service),
             loop="uvloop",
-            http="httptools",
+            http=PayloadProtocol,
             log_config=None,
             access_log=False,
             ws="none",

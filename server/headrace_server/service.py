@@ -9,10 +9,13 @@ from collections.abc import AsyncGenerator, Callable
 from headrace_proto import checks
 from headrace_proto.frame import MAX_ENTRIES
 
-from .assembly import Address, Assembly, Frame, Workshop
+from .assembly import Address, Workshop
 from .budget import Budget
+from .cache import ImageCache
 from .catalog import Catalog, open_dataset
 from .fairness import FairPool
+from .frames import Frame
+from .lending import Lending
 from .metrics import Metrics
 from .plans import PlanStore, ResolvedPlan
 from .problems import Problem
@@ -39,6 +42,8 @@ class Service:
         self._workshop = Workshop(
             reader=Reader(settings.read_threads, settings.read_retries),
             decoders=FairPool("headrace-decode", lambda: settings.decode_threads),
+            lending=Lending(settings.share_mb * 2**20),
+            cache=ImageCache(settings.cache_mb * 2**20),
             max_pixels=settings.max_pixels,
         )
         budget = Budget(settings.memory_bytes)
@@ -91,12 +96,13 @@ class Service:
         def on_done() -> None:
             loop.call_soon_threadsafe(done.set)
 
-        assembly = Assembly(address, self._workshop, client, on_done)
+        assembly = address.assemble(self._workshop, client, on_done)
         try:
-            assembly.begin()
-            await done.wait()
+            if not assembly.done:
+                await done.wait()
         finally:
-            assembly.cancel()
+            assembly.ignore(on_done)
+            self._workshop.lending.release(assembly)
         if assembly.failure is not None:
             failure = assembly.failure
             self.metrics.failed(address.plan.dataset.name, failure.code)

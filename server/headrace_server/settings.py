@@ -19,6 +19,12 @@ from .errors import ConfigurationError
 CONFIG_FILE = "headrace.toml"
 """Read from the working directory where no --config says otherwise."""
 
+
+def _cores() -> int:
+    """The cores that this process may use; a container or `taskset` may allow fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 Policy = Literal["replace", "raise"]
 FingerprintMode = Literal["names", "content"]
 DEFAULT_TRANSFORMS: list[dict[str, Any]] = [{"name": "Resize", "size": 256}, {"name": "CenterCrop", "size": 224}]
@@ -74,11 +80,16 @@ class Settings(BaseSettings):
         default={}, description='transforms of your own, by name, as "module:function"'
     )
     # Decoding keeps a core busy; more threads than cores only add switches.
-    decode_threads: int = Field(default=os.cpu_count() or 1, ge=1, le=1024, description="threads that decode")
+    decode_threads: int = Field(default=_cores(), ge=1, le=1024, description="threads that decode")
     # 100 ms a read at 2,500 images/s is 250 reads in flight.
     read_threads: int = Field(default=256, ge=1, le=4096, description="most reads in flight at once")
     memory_mb: int = Field(
         default=1024, ge=1, description="MiB for batches made and read ahead, beyond one batch reserved for each stream"
+    )
+    # Trainers of the same plan run a few batches apart.
+    share_mb: int = Field(default=128, ge=0, description="MiB of finished batches kept for trainers of the same plan")
+    cache_mb: int = Field(
+        default=0, ge=0, description="MiB of images kept decoded for later epochs, up to the first random transform"
     )
     queue_batches: int = Field(default=16, ge=1, le=4096, description="most batches that a stream works on ahead")
     max_batch_mb: int = Field(default=256, ge=1, le=1024, description="MiB that one batch may have")

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from headrace_proto import messages
 
-from .assembly import Address, Assembly, Frame, Workshop, plain_frame
+from .assembly import Address, Assembly, Workshop
 from .budget import Budget
+from .frames import Frame, plain_frame
 from .plans import ResolvedPlan
 
 
@@ -61,12 +62,14 @@ class Stream:
         self._addresses = request.addresses()
         self._next: Address | None = next(self._addresses, None)
         self._ahead: deque[_Ahead] = deque()
+        self._key = request.plan.info.id, request.epoch
         self._loop = asyncio.get_running_loop()
         self._progress = asyncio.Event()
 
     async def frames(self) -> AsyncGenerator[Frame, None]:
         """Every batch in order and then an `end` frame; or an `error` frame as the last."""
         position = self.request.start
+        self._workshop.lending.join(self._key)
         try:
             while self._fill():
                 if self._draining.is_set():
@@ -84,13 +87,10 @@ class Stream:
                 self._drop(self._ahead.popleft())
                 position = head.address.start + self.request.stride
             yield self._end(self.request.stop, messages.COMPLETE)
-        finally:
-            self.close()
-
-    def close(self) -> None:
-        """Drops all work ahead at once."""
-        while self._ahead:
-            self._drop(self._ahead.pop())
+        finally:  # all work ahead is dropped at once
+            while self._ahead:
+                self._drop(self._ahead.pop())
+            self._workshop.lending.leave(self._key)
 
     def _fill(self) -> bool:
         """Begins as many batches as fit; one at least. False when there are none left."""
@@ -98,9 +98,8 @@ class Stream:
             cost = self._cost(self._next) if self._ahead else 0  # the first is the one reserved
             if cost and not self._limits.budget.take(cost):
                 break
-            assembly = Assembly(self._next, self._workshop, self._client, self._on_done)
+            assembly = self._next.assemble(self._workshop, self._client, self._on_done)
             self._ahead.append(_Ahead(assembly, cost))
-            assembly.begin()
             self._next = next(self._addresses, None)
         return bool(self._ahead)
 
@@ -109,7 +108,8 @@ class Stream:
         return address.plan.batch_bytes(count) + count * address.plan.mean_size
 
     def _drop(self, ahead: _Ahead) -> None:
-        ahead.assembly.cancel()
+        ahead.assembly.ignore(self._on_done)
+        self._workshop.lending.release(ahead.assembly)
         self._limits.budget.give_back(ahead.taken)
 
     def _end(self, position: int, reason: str) -> Frame:

@@ -1,8 +1,8 @@
 """Sending without copying: uvicorn's HTTP protocol, but a batch goes to the socket as it lies in memory.
 
-uvicorn joins every chunk with its framing, which copies the whole batch on the event loop, and returns from `send` while the
-transport still holds it. Here a payload is handed over as it is, and `send` returns when the kernel has taken all of it, so
-that its memory may be used again.
+uvicorn joins every chunk with its framing, which copies the whole batch on the event loop, and returns from `send`
+while the transport still holds it. Here a payload is handed over as it is, and `send` returns when the kernel has taken
+all of it, so that its memory may be used again.
 """
 
 from __future__ import annotations

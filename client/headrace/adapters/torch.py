@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..batch import Batch
@@ -65,7 +66,12 @@ class TorchBatches(torch.utils.data.IterableDataset[dict[str, Any]]):
         identity = (worker.seed - worker.id, self._passes)
         with self._recipe.open() as dataset:
             start = self._shared.begin(identity, worker.id, worker.num_workers, dataset.last_epoch)
-            mine = dataset.unreceived(start, first=worker.id, every=worker.num_workers)
+            mine = dataset.unreceived(
+                start,
+                first=worker.id,
+                every=worker.num_workers,
+                elsewhere=partial(self._shared.replaced_elsewhere, worker.id),
+            )
             with contextlib.closing(mine) as batches:
                 for batch in batches:
                     yield _tensors(batch, self._recipe.layout)
@@ -85,6 +91,9 @@ class SharedStart:
     def __init__(self, start: State) -> None:
         self._cells = torch.zeros(self._ENDED + self._MOST_WORKERS, dtype=torch.int64)
         self._cells.share_memory_()  # type: ignore[no-untyped-call]
+        # By worker: the epoch in which it last saw samples replaced, and how many.
+        self._replaced = torch.zeros((self._MOST_WORKERS, 2), dtype=torch.int64)
+        self._replaced.share_memory_()  # type: ignore[no-untyped-call]
         self._lock = multiprocessing.get_context("spawn").Lock()  # the kind that passes both a fork and a spawn
         self.begin_at(start)
 
@@ -97,6 +106,7 @@ class SharedStart:
         """The next pass, whichever it is, begins at `start`."""
         with self._lock:
             self._cells.zero_()
+            self._replaced.zero_()
             self._write(start)
 
     def begin(self, identity: tuple[int, int], worker: int, workers: int, last_epoch: Callable[[int], int]) -> State:
@@ -109,6 +119,7 @@ class SharedStart:
                 self._write(State(Position(int(cells[self._NEXT]), 0)))
             if ended or not same:
                 cells[self._ENDED :] = 0
+                self._replaced.zero_()
                 cells[self._SEED], cells[self._PASS] = identity
                 cells[self._WORKERS] = workers
                 cells[self._NEXT] = last_epoch(int(cells[self._EPOCH])) + 1
@@ -120,6 +131,12 @@ class SharedStart:
         with self._lock:
             if (int(self._cells[self._SEED]), int(self._cells[self._PASS])) == identity:
                 self._cells[self._ENDED + worker] = 1
+
+    def replaced_elsewhere(self, worker: int, epoch: int, replaced: int) -> int:
+        """Notes what a worker saw replaced in an epoch; returns what all the others did."""
+        with self._lock:
+            self._replaced[worker] = torch.tensor((epoch, replaced), dtype=torch.int64)
+            return int(self._replaced[self._replaced[:, 0] == epoch, 1].sum()) - replaced
 
     def _read(self) -> State:
         epoch, samples, replaced = (int(cell) for cell in self._cells[: self._SEED])

@@ -31,8 +31,6 @@ def child(words: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[str
             yield process
         finally:
             _end(process)
-            if process.stdout is not None:
-                process.stdout.close()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -62,6 +60,9 @@ def _end(process: subprocess.Popen[str]) -> None:
         process.wait()
         if not isinstance(error, subprocess.TimeoutExpired):
             raise
+    finally:
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def _preparation(mask: set[Any]) -> Callable[[], None]:

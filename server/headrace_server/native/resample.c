@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WEIGHT_BITS = 22, HALF_BITS = 11, ONE_HALF = 1 << (WEIGHT_BITS - 1), GROUP = 4, MOST_LANES = 4, SLACK = 64 };
+enum { WEIGHT_BITS = 22, HALF_BITS = 11, ONE_HALF = 1 << (WEIGHT_BITS - 1), GROUP = 4, MOST_LANES = 4, MOST_TOGETHER = 16, SLACK = 64 };
 enum { OK, BAD_ARGUMENT, NO_MEMORY };
 
 /* What each of `size` new pixels is made of: 2 * pairs weights, from the old pixel `first` on. Zeros fill them up, so the
@@ -156,6 +156,7 @@ static const uint8_t SHUFFLES[2][4][16] = {
 #undef ZERO
 #undef DOT
 #undef DOT_BOTH
+#undef INLINE
 
 #define LANES 4
 #define VECTOR __m512i
@@ -187,15 +188,22 @@ int headrace_resample_best(void) {
 #endif
 }
 
-/* Everything a call holds. Row y of the image, resized across, is in the ring's slot y % slots, until `next` has gone on
- * by that many rows. */
+/* Everything a call holds. */
 struct work {
     const struct kernel *kernel;
     const uint8_t *pixels;
-    int64_t height, width, stride, next, slots, slot_size, spare_size;
-    int channels;
+    int64_t height, width, stride;
+    int channels, together; /* rows go across `together`: one to a lane, or four gray ones */
     struct axis across, down;
-    uint8_t *ring, *spare;
+    /* The image's last rows, from `tail_first` on, behind which there is memory to read on. */
+    int64_t tail_first;
+    uint8_t *tail;
+    /* Rows that are half done: row y is in slot y % slots. */
+    int64_t slots, slot_size;
+    uint8_t *ring;
+    /* Rows for the time of one step, `spare_size` each. */
+    int64_t spare_size;
+    uint8_t *spare;
     const uint8_t **rows;
 };
 
@@ -203,77 +211,120 @@ static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
+static int64_t most(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+
 static uint8_t *slot(const struct work *work, int64_t y) {
     return work->ring + y % work->slots * work->slot_size;
 }
 
-static int prepare(struct work *work, const float box[4], int bicubic) {
+static uint8_t *spare(const struct work *work, int i) {
+    return work->spare + i * work->spare_size;
+}
+
+/* Row y of the image, or the last one. */
+static const uint8_t *readable(const struct work *work, int64_t y) {
+    y = least(y, work->height - 1);
+    if (y < work->tail_first)
+        return work->pixels + y * work->stride;
+    return work->tail + (y - work->tail_first) * work->slot_size;
+}
+
+static int prepare(struct work *work, const float box[4], int bicubic, int down_first) {
     const int halved = work->kernel->halved;
     int status = weigh(&work->across, work->width, box[0], box[2], bicubic, halved);
     if (status == OK)
         status = weigh(&work->down, work->height, box[1], box[3], bicubic, halved);
     if (status != OK)
         return status;
-    const int64_t widest = work->width > work->across.size ? work->width : work->across.size;
-    work->next = work->down.first[0];
-    work->slots = 2 * work->down.pairs + 4 * MOST_LANES;
-    work->slot_size = work->across.size * work->channels + SLACK;
-    work->spare_size = (widest + 2 * work->across.pairs) * 4 + SLACK;
+    const int64_t overrun = (2 * work->across.pairs + 2) * 4 + SLACK;
+    const int64_t widest = most(work->width, work->across.size);
+    const int64_t tail = least((overrun - 1) / work->stride + 1, work->height);
+    work->tail_first = work->height - tail;
+    work->slots = down_first ? 2 * MOST_TOGETHER : 2 * work->down.pairs + MOST_TOGETHER;
+    work->slot_size = widest * work->channels + overrun;
+    work->spare_size = widest * 4 + overrun;
+    work->tail = malloc((size_t)(tail * work->slot_size));
     work->ring = malloc((size_t)(work->slots * work->slot_size));
     work->spare = malloc((size_t)(2 * MOST_LANES * work->spare_size));
     work->rows = malloc((size_t)work->down.pairs * 2 * sizeof *work->rows);
-    return work->ring && work->spare && work->rows ? OK : NO_MEMORY;
+    if (!work->tail || !work->ring || !work->spare || !work->rows)
+        return NO_MEMORY;
+    for (int64_t y = work->tail_first; y < work->height; y++)
+        memcpy((uint8_t *)readable(work, y), work->pixels + y * work->stride, (size_t)(work->width * work->channels));
+    return OK;
 }
 
-/* The next rows across into the ring; past the last row it is the last again. Where reading on behind a row would leave
- * the image, a copy is read. */
-static void advance_colour(struct work *work) {
-    const int64_t last = work->height - 1, overrun = (2 * work->across.pairs + 6) * 3;
-    const uint8_t *in[MOST_LANES];
-    uint8_t *out[MOST_LANES];
-    for (int lane = 0; lane < work->kernel->lanes; lane++) {
-        const int64_t y = least(work->next + lane, last);
-        in[lane] = work->pixels + y * work->stride;
-        out[lane] = slot(work, y);
-        if ((last - y) * work->stride < overrun)
-            in[lane] = memcpy(work->spare + lane * work->spare_size, in[lane], (size_t)(work->width * 3));
-    }
-    work->kernel->across(in, out, &work->across, 3);
-    work->next += work->kernel->lanes;
-}
-
-/* The same for one channel: four rows at a time are the four channels of one. */
-static void advance_gray(struct work *work) {
-    const int64_t last = work->height - 1;
-    const uint8_t *in[MOST_LANES];
-    uint8_t *out[MOST_LANES];
-    for (int lane = 0; lane < work->kernel->lanes; lane++) {
-        uint8_t *copy = work->spare + lane * work->spare_size;
-        const uint8_t *rows[4];
-        for (int i = 0; i < 4; i++)
-            rows[i] = work->pixels + least(work->next + 4 * lane + i, last) * work->stride;
+/* Gray rows go four at a time, as the four channels of one row. */
+static void gray_across(struct work *work, const uint8_t *const *in, uint8_t *const *out) {
+    const int lanes = work->kernel->lanes;
+    const uint8_t *woven[MOST_LANES] = {0};
+    uint8_t *made[MOST_LANES] = {0};
+    for (int lane = 0; lane < lanes; lane++, in += 4) {
+        uint8_t *row = spare(work, lane);
         for (int64_t x = 0; x < work->width; x++)
             for (int i = 0; i < 4; i++)
-                copy[4 * x + i] = rows[i][x];
-        in[lane] = copy;
-        out[lane] = work->spare + (MOST_LANES + lane) * work->spare_size;
+                row[4 * x + i] = in[i][x];
+        woven[lane] = row;
+        made[lane] = spare(work, MOST_LANES + lane);
     }
-    work->kernel->across(in, out, &work->across, 4);
-    for (int row = 0; row < 4 * work->kernel->lanes; row++, work->next++) {
-        uint8_t *bytes = slot(work, work->next);
-        for (int64_t x = 0; x < work->across.size; x++)
-            bytes[x] = out[row / 4][4 * x + row % 4];
+    work->kernel->across(woven, made, &work->across, 4);
+    for (int lane = 0; lane < lanes; lane++, out += 4)
+        for (int i = 0; i < 4; i++)
+            for (int64_t x = 0; x < work->across.size; x++)
+                out[i][x] = made[lane][4 * x + i];
+}
+
+static void rows_across(struct work *work, const uint8_t *const *in, uint8_t *const *out) {
+    if (work->channels == 1)
+        gray_across(work, in, out);
+    else
+        work->kernel->across(in, out, &work->across, work->channels);
+}
+
+static void row_down(struct work *work, int64_t y, uint8_t *out, int64_t width) {
+    const int32_t *weights = work->down.weights + y * 2 * work->down.pairs;
+    work->kernel->down(work->rows, out, width * work->channels, weights, work->down.pairs);
+}
+
+/* Rows across into the ring, as far as the next row of the result needs them; then those of the ring down. */
+static void across_then_down(struct work *work, uint8_t *out, int64_t out_stride) {
+    const struct axis *down = &work->down;
+    const uint8_t *in[MOST_TOGETHER];
+    uint8_t *made[MOST_TOGETHER];
+    int64_t next = down->first[0];
+    for (int64_t y = 0; y < down->size; y++) {
+        for (; next < least(down->first[y] + 2 * down->pairs, work->height); next += work->together) {
+            for (int i = 0; i < work->together; i++) {
+                in[i] = readable(work, next + i);
+                made[i] = slot(work, least(next + i, work->height - 1));
+            }
+            rows_across(work, in, made);
+        }
+        for (int i = 0; i < 2 * down->pairs; i++)
+            work->rows[i] = slot(work, least(down->first[y] + i, work->height - 1));
+        row_down(work, y, out + y * out_stride, work->across.size);
     }
 }
 
-static void make_row(struct work *work, int64_t y, uint8_t *out) {
+static void down_then_across(struct work *work, uint8_t *out, int64_t out_stride) {
     const struct axis *down = &work->down;
-    while (work->next < least(down->first[y] + 2 * down->pairs, work->height))
-        work->channels == 1 ? advance_gray(work) : advance_colour(work);
-    for (int i = 0; i < 2 * down->pairs; i++)
-        work->rows[i] = slot(work, least(down->first[y] + i, work->height - 1));
-    const int32_t *weights = down->weights + y * 2 * down->pairs;
-    work->kernel->down(work->rows, out, work->across.size * work->channels, weights, down->pairs);
+    const uint8_t *in[MOST_TOGETHER];
+    uint8_t *made[MOST_TOGETHER];
+    for (int64_t start = 0; start < down->size; start += work->together) {
+        for (int i = 0; i < work->together; i++) {
+            const int64_t y = least(start + i, down->size - 1);
+            for (int row = 0; row < 2 * down->pairs; row++)
+                work->rows[row] = readable(work, down->first[y] + row);
+            row_down(work, y, slot(work, i), work->width);
+            in[i] = slot(work, i);
+            made[i] = slot(work, MOST_TOGETHER + i);
+        }
+        rows_across(work, in, made);
+        for (int i = 0; i < work->together && start + i < down->size; i++)
+            memcpy(out + (start + i) * out_stride, made[i], (size_t)(work->across.size * work->channels));
+    }
 }
 
 static int valid(int64_t height, int64_t width, int64_t stride, int channels) {
@@ -282,23 +333,24 @@ static int valid(int64_t height, int64_t width, int64_t stride, int channels) {
 
 /* Makes `out` of the part of the image that is inside the box (left, top, right, bottom). Both have `channels`, 1 or 3, and
  * contiguous rows, `stride` bytes apart. For any number of threads; holds no memory when it returns. */
-int headrace_resample(int kernel, int channels, const uint8_t *pixels, int64_t height, int64_t width, int64_t stride,
-                      float left, float top, float right, float bottom, int bicubic,
-                      uint8_t *out, int64_t out_height, int64_t out_width, int64_t out_stride) {
+int headrace_resample(int kernel, int down_first, int channels, const uint8_t *pixels, int64_t height, int64_t width,
+                      int64_t stride, float left, float top, float right, float bottom, int bicubic, uint8_t *out,
+                      int64_t out_height, int64_t out_width, int64_t out_stride) {
     const int inside = left >= 0 && top >= 0 && left < right && top < bottom && right <= (float)width && bottom <= (float)height;
     if (!inside || (channels != 1 && channels != 3) || kernel < 0 || kernel > headrace_resample_best() ||
         !valid(height, width, stride, channels) || !valid(out_height, out_width, out_stride, channels))
         return BAD_ARGUMENT;
     struct work work = {
         .kernel = &KERNELS[kernel], .pixels = pixels, .height = height, .width = width, .stride = stride,
-        .channels = channels, .across.size = out_width, .down.size = out_height,
+        .channels = channels, .together = KERNELS[kernel].lanes * (channels == 1 ? 4 : 1),
+        .across.size = out_width, .down.size = out_height,
     };
     const float box[4] = {left, top, right, bottom};
-    const int status = prepare(&work, box, bicubic);
-    for (int64_t y = 0; y < out_height && status == OK; y++)
-        make_row(&work, y, out + y * out_stride);
+    const int status = prepare(&work, box, bicubic, down_first);
+    if (status == OK)
+        (down_first ? down_then_across : across_then_down)(&work, out, out_stride);
     void *const held[] = {work.across.first, work.across.weights, work.down.first, work.down.weights,
-                          work.ring, work.spare, work.rows};
+                          work.tail, work.ring, work.spare, work.rows};
     for (size_t i = 0; i < sizeof held / sizeof *held; i++)
         free(held[i]);
     return status;

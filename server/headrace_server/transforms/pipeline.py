@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +39,8 @@ _STEPS: dict[type[proto.Transform], Callable[[Any, int], Step]] = {
     proto.Grayscale: GrayscaleStep,
 }
 _DECODED = Shape(None, None, 3)
+_NO_SAMPLE = Sample({}, 0, 0, 0)
+"""For the steps that look at none."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,10 @@ class Pipeline:
     versions: list[int | str]
     """Each transform's version; whatever changes pixels changes one of them."""
     steps: tuple[Step, ...]
+    fixed: int
+    """How many steps come before the first random one."""
+    beginning: str
+    """Names these steps: images that went through equal ones are equal."""
     _shape: tuple[int, ...]
     _write: Write
     _in_place: bool
@@ -63,21 +70,33 @@ class Pipeline:
         The image is only read. Raises TransformError where an operator's transform fails or does not keep its word, and
         DecodeError for the rare image that no transform could bring into shape, which is a matter of its content.
         """
-        context = Sample(labels, seed, epoch, sample)
-        slot = out if self._in_place else None
-        last = len(self.steps) - 1
-        for index, step in enumerate(self.steps):
-            try:
-                image = step.apply(image, context, slot if index == last else None)
-            except cv2.error as error:
-                raise TransformError(
-                    f"{self.resolved[index]['name']} failed on an image of {image.shape}: {error}"
-                ) from error
+        self.finish(self.begin(image, out), labels, seed, epoch, sample, out)
+
+    def begin(self, image: Image, out: NDArray[Any]) -> Image:
+        """The image after the steps before the first random one, the same in every epoch; it may be `out` itself."""
+        return self._run(0, self.fixed, image, _NO_SAMPLE, out)
+
+    def finish(
+        self, image: Image, labels: Mapping[str, Any], seed: int, epoch: int, sample: int, out: NDArray[Any]
+    ) -> None:
+        """Goes on with what `begin` gave, now or in an earlier epoch, and fills the slot."""
+        image = self._run(self.fixed, len(self.steps), image, Sample(labels, seed, epoch, sample), out)
         if image is out:
             return
         if image.shape != self._shape:
             raise TransformError(f"the transforms gave an image of {image.shape}, expected {self._shape}")
         self._write(image, out)
+
+    def _run(self, first: int, last: int, image: Image, sample: Sample, out: NDArray[Any]) -> Image:
+        for index in range(first, last):
+            slot = out if self._in_place and index == len(self.steps) - 1 else None
+            try:
+                image = self.steps[index].apply(image, sample, slot)
+            except cv2.error as error:
+                raise TransformError(
+                    f"{self.resolved[index]['name']} failed on an image of {image.shape}: {error}"
+                ) from error
+        return image
 
 
 def compile_pipeline(
@@ -95,11 +114,16 @@ def compile_pipeline(
         shape = step.shape(shape)
     sides = _one_size(shape, "before Normalize" if normalize else "at the end")
     final = output_dtype(normalize, dtype)
+    resolved = [_resolved(transform, custom) for transform in transforms]
+    versions = [_version(transform, custom) for transform in transforms]
+    fixed = next((index for index, step in enumerate(steps) if step.random), len(steps))
     return Pipeline(
         output=Output("image", final, (*sides, shape.channels) if layout == "NHWC" else (shape.channels, *sides)),
-        resolved=[_resolved(transform, custom) for transform in transforms],
-        versions=[_version(transform, custom) for transform in transforms],
+        resolved=resolved,
+        versions=versions,
         steps=steps,
+        fixed=fixed,
+        beginning=json.dumps([resolved[:fixed], versions[:fixed]], sort_keys=True),
         _shape=(*sides, shape.channels),
         _write=writer(normalize, final, layout, shape.channels),
         _in_place=final == "uint8" and layout == "NHWC",

@@ -1,0 +1,25 @@
+"""Finished frames, as they go to the connection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headrace_proto import frame, messages
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A finished frame: what it says, the bytes of it before the payload, and the payload (or None)."""
+
+    message: messages.Message
+    head: bytes
+    payload: memoryview | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.head) + (0 if self.payload is None else self.payload.nbytes)
+
+
+def plain_frame(message: messages.Message, *, checksum: bool) -> Frame:
+    """A frame without a payload."""
+    return Frame(message, frame.pack_head(message.header(), checksum=checksum))

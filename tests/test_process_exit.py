@@ -1,0 +1,132 @@
+"""A training process ends at once, and in silence, however its loop ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from harness import DEADLINE, ServerProcess, wait_for
+from hostile import Handler, batch_frame, hostile, say_stream
+
+SECONDS = 2.0
+"""How long a process may take to end after its loop has."""
+
+LOOPS = {
+    "plain": "batches = train",
+    "tf": "import tensorflow; batches = train.to_tf()",
+    "torch": (
+        "from torch.utils.data import DataLoader\n"
+        "batches = DataLoader(train.to_torch(), batch_size=None, num_workers=2, multiprocessing_context='fork')"
+    ),
+}
+SCRIPT = """
+import sys, time, warnings
+import headrace
+url, name, split, size, ending = sys.argv[1:]
+client = headrace.connect(url, wait=0)
+train = client.dataset(name, split=split or None, batch_size=int(size), epochs=None if ending == "end" else 10**6)
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # what the frameworks say of themselves while they are imported
+    {loop}
+for number, batch in enumerate(batches):
+    print("batch", number, flush=True)
+    if number == 2 and ending == "break":
+        break
+    if number == 2 and ending == "error":
+        raise SystemExit("an error of the trainer's")
+print("over", flush=True)
+"""
+
+
+class Trainer:
+    """A training script in a process of its own."""
+
+    def __init__(self, loop: str, ending: str, url: str, name: str, split: str, size: int, folder: Path) -> None:
+        lines = LOOPS[loop].replace("\n", "\n    ")
+        self._out = folder / "stdout"
+        self._errors = folder / "stderr"
+        # The framework's own complaints are not ours; those about what is left open are.
+        strict = ["-W", "error::ResourceWarning", "-W", "error::RuntimeWarning"]
+        words = [sys.executable, *strict, "-c", SCRIPT.format(loop=lines), url, name, split, str(size), ending]
+        env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+        with self._out.open("wb") as out, self._errors.open("wb") as errors:
+            self.process = subprocess.Popen(words, stdout=out, stderr=errors, env=env, start_new_session=True)
+
+    @property
+    def lines(self) -> list[str]:
+        return self._out.read_text().split("\n")
+
+    @property
+    def errors(self) -> str:
+        return self._errors.read_text()
+
+    def wait_until(self, line: str) -> None:
+        wait_for(lambda: line in self.lines or self.process.poll() is not None, line, 2 * DEADLINE)
+        assert line in self.lines, self.errors
+
+    def seconds_to_the_end(self) -> float:
+        began = time.monotonic()
+        try:
+            self.process.wait(SECONDS * 5)
+        finally:
+            if self.process.poll() is None:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+        return time.monotonic() - began
+
+    def press_ctrl_c(self) -> None:
+        """As a terminal does: the whole group hears it, workers too."""
+        os.killpg(self.process.pid, signal.SIGINT)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize(("ending", "status", "last"), [("end", 0, "over"), ("break", 0, "over"), ("error", 1, "batch 2")])
+def test_a_process_ends_with_its_loop(
+    server: ServerProcess, tmp_path: Path, loop: str, ending: str, status: int, last: str
+) -> None:
+    trainer = Trainer(loop, ending, server.url, "flowers", "train", 10, tmp_path)
+    trainer.wait_until(last)
+    assert trainer.seconds_to_the_end() < SECONDS
+    assert trainer.errors == ("an error of the trainer's\n" if ending == "error" else "")
+    assert trainer.process.returncode == status
+
+
+def assert_interrupted(trainer: Trainer) -> None:
+    """It ended by Ctrl-C, and said nothing but so."""
+    assert trainer.seconds_to_the_end() < SECONDS
+    lines = trainer.errors.strip().split("\n")
+    assert lines[-1] == "KeyboardInterrupt"
+    assert trainer.process.returncode == -signal.SIGINT
+    assert trainer.errors.count("Traceback (most recent call last)") == 1 + trainer.errors.count("During handling")
+    for words in ("Warning", "Exception ignored", "StreamBroken", "leaked"):
+        assert words not in trainer.errors
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_ctrl_c_ends_a_process_whose_batches_flow(server: ServerProcess, tmp_path: Path, loop: str) -> None:
+    trainer = Trainer(loop, "never", server.url, "flowers", "train", 10, tmp_path)
+    trainer.wait_until("batch 5")
+    trainer.press_ctrl_c()
+    assert_interrupted(trainer)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_ctrl_c_ends_a_process_whose_server_has_fallen_silent(tmp_path: Path, loop: str) -> None:
+    frames = [batch_frame(start, 1) for start in range(4)]
+    stalled = say_stream(*frames, Handler.wait)
+
+    def stream(handler: Handler) -> None:
+        """Every other sample to either of two workers."""
+        start, stride = (int(handler.path.split(f"{name}=")[1].split("&")[0]) for name in ("start", "stride"))
+        say_stream(*frames[start::stride], Handler.wait)(handler)
+
+    with hostile({"/stream": stream if loop == "torch" else stalled}) as server:
+        trainer = Trainer(loop, "never", server.url, "made-up", "", 1, tmp_path)
+        trainer.wait_until("batch 3")
+        trainer.press_ctrl_c()
+        assert_interrupted(trainer)
