@@ -3,12 +3,15 @@
 ARG PYTHON=3.11
 
 FROM python:${PYTHON}-slim AS build
+
+# For the resize kernel; without a compiler the wheel is pure, and Pillow resizes.
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev
 WORKDIR /src
 COPY constraints.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip \
     python3 -m venv /opt/tools \
     && /opt/tools/bin/pip install --constraint constraints.txt hatchling
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY proto_schemas proto_schemas
 COPY server server
 COPY client client

@@ -14,7 +14,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && /opt/tools/bin/pip install --constraint constraints.txt hatchling \
     && /opt/tools/bin/pip --python /opt/headrace/bin/python install --constraint constraints.txt "${TENSORFLOW}" \
     && rm -r /opt/headrace/lib/python*/site-packages/tensorflow/include
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY proto_schemas proto_schemas
 COPY server server
 COPY client client

@@ -29,8 +29,8 @@ def server(flowers: Path) -> Iterator[ServerProcess]:
 
 @pytest.fixture(scope="session")
 def oddities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A server of `one` (a single picture), `flat` (10 without labels), `names` (one is not UTF-8), and of `damaged` and
-    `worse`, 200 pictures each of which 2 (positions 20 and 150) and 3 (90 too) cannot be decoded."""
+    """A server of `one` (a single picture), `flat` (10 without labels), `names` (one is not UTF-8), and of `damaged`
+    and `worse`: 200 pictures each, of which 2 (at 20 and 150) and 3 (at 90 too) cannot be decoded."""
     root = tmp_path_factory.mktemp("oddities")
     write_dataset(root, {"one/a": 1, "flat": 10, "names/a": 3, "damaged/a": 200, "worse/a": 200})
     (root / "names" / "a" / "00001.png").rename(root / "names" / "a" / os.fsdecode(b"\xff.png"))

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from harness import DEADLINE
+
 from headrace_proto import arrays, frame, messages
 from headrace_proto.plan import Output, PlanInfo
 
@@ -179,7 +180,7 @@ def say_stream(*pieces: bytes | Answer, cut: bool = False) -> Answer:
 
     def answer(handler: Handler) -> None:
         chunked = handler.protocol_version == "HTTP/1.1"
-        handler.begin(**({"Transfer_Encoding": "chunked"} if chunked else {}))
+        handler.begin(200, **({"Transfer_Encoding": "chunked"} if chunked else {}))
         for piece in pieces:
             if not isinstance(piece, bytes):
                 piece(handler)

@@ -65,7 +65,8 @@ def test_figures_are_the_differences_of_two_readings() -> None:
 
 
 def test_the_warm_up_is_no_part_of_the_figures() -> None:
-    source, seen = Source(), []
+    source = Source()
+    seen: list[Figures | None] = []
     figures = measure(source.batches(), source.stats, 0.0, 0.05, seen.append)
     warm = seen.index(next(entry for entry in seen if entry is not None))
     assert warm > 0

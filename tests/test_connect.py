@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import headrace
 import pytest
 from harness import ServerProcess, wait_for
 from hostile import (
@@ -27,6 +26,8 @@ from hostile import (
     say_stream,
     say_whole,
 )
+
+import headrace
 
 STREAM: dict[str, Answer] = {"/stream": say_stream(batch_frame(0, 4), batch_frame(4, 4), end_frame())}
 FLOWERS = '[{"name": "Resize", "size": [16, 16]}]'
@@ -60,7 +61,8 @@ def test_nothing_there_fails_after_the_wait_and_says_so_meanwhile(caplog: pytest
 
 
 def test_a_client_waits_for_a_server_that_starts_after_it(flowers: Path) -> None:
-    port, found = free_port(), []
+    port = free_port()
+    found: list[int] = []
 
     def train() -> None:
         with headrace.connect(f"http://127.0.0.1:{port}", wait=30) as client:

@@ -63,8 +63,10 @@ class TestImages:
         victim = next((tmp_path / "test" / "7").iterdir())
         content = victim.read_bytes()
         victim.unlink()
+        before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png")}
         assert write_digits(tmp_path)
         assert victim.read_bytes() == content
+        assert before == {path: path.stat().st_mtime_ns for path in before}
 
     def test_a_folder_with_other_things_is_refused_and_left_alone(self, tmp_path: Path) -> None:
         (tmp_path / "thesis.txt").write_text("mine")
@@ -117,8 +119,9 @@ class TestChildren:
         )
         with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
             assert parent.stdout is not None
-            pid = int(next(line for line in parent.stdout if line != "up\n"))
-            parent.kill()
+            said = {parent.stdout.readline().strip(), parent.stdout.readline().strip()}
+            parent.kill()  # both are up
+        (pid,) = (int(word) for word in said if word != "up")
         wait_for(lambda: not running(pid), "the child to end")
 
 

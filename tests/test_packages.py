@@ -10,8 +10,9 @@ import zipfile
 from configparser import ConfigParser
 from pathlib import Path
 
-import headrace
 import pytest
+
+import headrace
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = {
@@ -84,7 +85,10 @@ def test_importing_the_light_package_loads_nothing_heavy(module: str) -> None:
 
 
 def test_importing_the_light_package_starts_no_thread_and_changes_no_environment() -> None:
-    script = "import os, threading; was = dict(os.environ); import headrace; print(threading.active_count(), was == os.environ)"
+    script = (
+        "import os, threading; was = dict(os.environ); import headrace; "
+        "print(threading.active_count(), was == os.environ)"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.split() == ["1", "True"]
 
@@ -158,7 +162,10 @@ def test_the_wheel_works_without_the_tree(wheel: zipfile.ZipFile, tmp_path: Path
     """Unpacked elsewhere, the client is imported from there."""
     with zipfile.ZipFile(str(wheel.filename)) as archive:
         archive.extractall(tmp_path)
-    script = "import sys; sys.path.insert(0, sys.argv[1]); import headrace; print(headrace.__file__, headrace.Resize(3).to_json())"
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import headrace; "
+        "print(headrace.__file__, headrace.Resize(3).to_json())"
+    )
     words = [sys.executable, "-P", "-c", script, str(tmp_path)]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.split()[0] == str(tmp_path / "headrace" / "__init__.py")

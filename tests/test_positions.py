@@ -5,10 +5,11 @@ from __future__ import annotations
 from itertools import chain
 
 import pytest
-from headrace import UsageError
-from headrace.positions import TAILS, Position, Sharding, Slice, Tail, normal
 from hypothesis import given
 from hypothesis import strategies as st
+
+from headrace import UsageError
+from headrace.positions import TAILS, Position, Sharding, Slice, Tail, normal
 
 SAMPLES = st.integers(1, 60)
 BATCHES = st.integers(1, 9)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from harness import wait_for
+
 from headrace.prefetch import Prefetcher
 
 
@@ -126,3 +127,19 @@ print("child", status, "rest", len(list(items)))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
     assert (done.stdout, done.stderr) == ("child 0 rest 99\n", "")
+
+
+def test_waiting_says_whether_something_is_there_yet() -> None:
+    release = threading.Event()
+
+    def late() -> Iterator[int]:
+        release.wait(30)
+        yield 1
+
+    with Prefetcher(late(), 2, release.set) as items:
+        assert not items.wait(0.01)
+        release.set()
+        assert items.wait(30)
+        assert next(items) == 1
+        assert items.wait(30)  # for the end
+        assert list(items) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import cv2
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
+from headrace_server import resample
 from headrace_server.resample import resize
 
 FILTERS = {
@@ -111,6 +113,32 @@ def test_the_result_is_in_out_and_the_source_is_untouched(
 def test_extreme_shapes_are_resized(shape: tuple[int, int, int], antialias: bool) -> None:
     image = np.full(shape, 200, np.uint8)
     np.testing.assert_array_equal(resize(image, (17, 5), antialias=antialias), np.full((17, 5, shape[2]), 200))
+
+
+@pytest.mark.skipif(resample.NATIVE is None, reason="not compiled")
+@pytest.mark.parametrize("interpolation", FILTERS)
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("box", [None, (10.5, 20.25, 200.0, 300.5), (0, 250, 300, 31)])
+def test_compiled_or_not_the_result_is_the_same(
+    monkeypatch: pytest.MonkeyPatch, interpolation: str, channels: int, box: tuple[float, float, float, float] | None
+) -> None:
+    image = photo()[:, :, :channels]
+    compiled = resize(image, (50, 60), box=box, interpolation=interpolation)
+    slot = np.zeros((50, 60, channels), np.uint8)
+    monkeypatch.setattr(resample, "NATIVE", None)
+    assert resize(image, (50, 60), box=box, interpolation=interpolation, out=slot) is slot
+    np.testing.assert_array_equal(slot, compiled)
+
+
+@pytest.mark.skipif(resample.NATIVE is None, reason="not compiled")
+def test_the_compiled_one_is_used_only_where_it_equals_this_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert resample.NATIVE is not None
+    other = replace(resample.NATIVE, tall_down_first=not resample.NATIVE.tall_down_first)
+    assert resample.equals_pillow(resample.NATIVE)
+    assert not resample.equals_pillow(other)
+    monkeypatch.setattr(resample, "resize_with_pillow", lambda image, size, *_: np.zeros((*size, image.shape[2]), "B"))
+    with pytest.warns(RuntimeWarning, match="resizes differently"):
+        assert resample.fastest() is None
 
 
 def test_a_view_of_a_larger_image_is_resized_like_its_copy() -> None:

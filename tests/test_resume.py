@@ -1,4 +1,4 @@
-"""Saved at any step and resumed, again and again, by any number of ranks: nothing is missing and nothing comes twice."""
+"""Saved at any step and resumed, again and again, by any number of ranks: nothing is missing, nothing comes twice."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import headrace
 import numpy as np
 import pytest
 from harness import ServerProcess, write_dataset
+
+import headrace
 
 TRAIN = 90
 AUGMENT = [headrace.RandomResizedCrop(12), headrace.RandomFlip()]
@@ -185,6 +186,8 @@ def test_data_that_changed_under_a_running_plan_ends_the_run(tmp_path: Path) -> 
         list(train)
         first.stop()
         write_dataset(root, {"b": 5})
-        with ServerProcess(root, "--transforms", transforms, port=first.port):
-            with pytest.raises(headrace.DataChanged, match="now serves other data"):
-                list(train)
+        with (
+            ServerProcess(root, "--transforms", transforms, port=first.port),
+            pytest.raises(headrace.DataChanged, match="now serves other data"),
+        ):
+            list(train)

@@ -123,7 +123,7 @@ class TestCommand:
     def test_the_sheet_shows_the_batch_that_a_trainer_gets(self, server: ServerProcess, tmp_path: Path) -> None:
         output = tmp_path / "sheet.png"
         words = ["--split", "train", "--shuffle", "--seed", "3", "--epoch", "2", "--start", "40", "--count", "5"]
-        done = run_headrace("show", server.url, "flowers", *words, "-o", output)
+        done = run_headrace("show", server.url, "flowers", *words, "-o", str(output))
         assert (done.returncode, done.stderr) == (0, "")
         assert str(output) in done.stdout
         assert "5 images" in done.stdout
@@ -142,15 +142,16 @@ class TestCommand:
         common = ["show", server.url, "flowers", "--split", "val", "--count", "4"]
         done = run_headrace(*common, "-o", plain)
         assert done.returncode == 0, done.stderr
-        words = ["--transforms", f"[{resize}, {normalize}]", "--layout", "NCHW", "-o", planes]
+        words = ["--transforms", f"[{resize}, {normalize}]", "--layout", "NCHW", "-o", str(planes)]
         done = run_headrace(*common, *words)
         assert done.returncode == 0, done.stderr
         layout = Layout.of(4, 16, 16)
         for number in range(4):
-            np.testing.assert_array_equal(*(region(Image.open(path), layout, number) for path in (plain, planes)))
+            expected, found = (region(Image.open(path), layout, number) for path in (plain, planes))
+            np.testing.assert_array_equal(found, expected)
 
     def test_at_the_end_of_the_epoch_there_are_fewer_images(self, server: ServerProcess, tmp_path: Path) -> None:
-        words = ["--split", "val", "--start", "10", "-o", tmp_path / "end.png"]
+        words = ["--split", "val", "--start", "10", "-o", str(tmp_path / "end.png")]
         assert ": 3 images," in run_headrace("show", server.url, "flowers", *words).stdout
 
     @pytest.mark.parametrize(

@@ -8,13 +8,14 @@ import logging
 from typing import Any
 
 import pytest
+from hostile import INFO
+from hypothesis import given
+from hypothesis import strategies as st
+
 from headrace import StateMismatch, UsageError, state
 from headrace.positions import Position
 from headrace.state import State
 from headrace_proto.plan import PlanInfo
-from hostile import INFO
-from hypothesis import given
-from hypothesis import strategies as st
 
 PLACE = State(Position(3, 5), 2)
 

@@ -10,12 +10,13 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-import headrace
 import numpy as np
 import pytest
 from harness import ServerProcess, wait_for
-from headrace_proto import messages
 from hostile import Handler, batch_frame, hostile, plain_frame, say_stream
+
+import headrace
+from headrace_proto import messages
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 with warnings.catch_warnings():
@@ -146,10 +147,9 @@ def test_the_state_counts_what_the_trainer_has_received_at_every_step(client: he
     expected = [iterated.state_dict() for _ in range(2) for _ in iterated]
     train = dataset(client)
     batches = train.to_tf()
-    seen = []
+    seen: list[dict[str, Any]] = []
     for _ in range(2):
-        for _ in batches:
-            seen.append(train.state_dict())
+        seen.extend(train.state_dict() for _ in batches)
     assert seen == expected
     assert train.state_dict() == expected[-1]
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from headrace_proto import checks
+from headrace_proto.buffers import BufferPool
 from headrace_proto.plan import Output, Plan, PlanInfo
 
 from . import state as states
@@ -107,6 +108,7 @@ class Dataset:
         self._received = self._start
         self._meter = Meter()
         self._followers: list[Follower] = []
+        self._buffers = BufferPool()
 
     def __len__(self) -> int:
         """The batches of one full pass."""
@@ -208,11 +210,10 @@ class Dataset:
         with self.prefetched(start, forever=forever, first=first, every=every) as batches:
             yield from self.budget().watch(batches, start, elsewhere)
 
-    def prefetched(
-        self, start: State, *, forever: bool = False, first: int = 0, every: int = 1
-    ) -> Prefetcher[Batch]:
+    def prefetched(self, start: State, *, forever: bool = False, first: int = 0, every: int = 1) -> Prefetcher[Batch]:
         """The batches of `unreceived` as they come, before the budget is looked at."""
-        fetcher = Fetcher(self._endpoint, Order(self._plan, self.info, self.sharding, self.options.checksum))
+        order = Order(self._plan, self.info, self.sharding, self.options.checksum, self._buffers)
+        fetcher = Fetcher(self._endpoint, order)
         last = None if forever else self.last_epoch(start.position.epoch)
         items = _epochs(fetcher, start.position, last, first, every)
         return Prefetcher(items, self.options.prefetch, fetcher.stop)

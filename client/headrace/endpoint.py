@@ -149,7 +149,9 @@ class Endpoint:
             if error.status != 503:
                 raise error
         elif isinstance(error.__cause__, httpx.RemoteProtocolError):
-            raise NotHeadrace(f"{self.url} answers, but it is no headrace server: {one_line(error.__cause__)}") from error
+            raise NotHeadrace(
+                f"{self.url} answers, but it is no headrace server: {one_line(error.__cause__)}"
+            ) from error
         elif error.__cause__ is not None and isinstance(error.__cause__.__cause__, ssl.SSLError):
             raise error
 

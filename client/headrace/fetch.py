@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 import numpy as np
 
 from headrace_proto import checks, messages
+from headrace_proto.buffers import BufferPool
 from headrace_proto.frame import FrameError
 from headrace_proto.plan import Plan, PlanInfo
 
@@ -32,6 +33,7 @@ class Order:
     info: PlanInfo
     sharding: Sharding
     checksum: bool = False
+    buffers: BufferPool = field(default_factory=BufferPool)
 
 
 class Fetcher:
@@ -115,7 +117,10 @@ class Fetcher:
             if self._stopped:  # between the look at `_response` in `stop` and here
                 raise StreamBroken("stopped", *at)
             try:
-                reader = FrameReader(read_into(response), self._order.info.outputs, checksum=self._order.checksum)
+                order = self._order
+                reader = FrameReader(
+                    read_into(response), order.info.outputs, checksum=order.checksum, buffers=order.buffers
+                )
                 yield _Frames(reader, self._endpoint, self._order.info, at)
             finally:
                 self._response = None
@@ -159,8 +164,8 @@ class _Frames:
             raise self._broken(f"the plan {self._info.id} was asked for, the frame is of {checks.found(message.plan)}")
         if message.engine != self._info.engine:
             raise DataChanged(
-                f"{self._endpoint.url} now decodes with {checks.found(message.engine)}, before with {self._info.engine}: "
-                "two decoders are not mixed in one run; go on from a saved state in a new one"
+                f"{self._endpoint.url} now decodes with {checks.found(message.engine)}, before with "
+                f"{self._info.engine}: two decoders are not mixed in one run; go on from a saved state in a new one"
             )
         return message, payload
 

@@ -5,22 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import httpx
-import numpy as np
 
 from headrace_proto import frame, messages
+from headrace_proto.buffers import BufferPool
 from headrace_proto.frame import FrameError
 from headrace_proto.plan import Output
 
 ReadInto = Callable[[memoryview], int]
 """Fills the beginning of a buffer and returns how many bytes came; 0 at the stream's end."""
 _PIECE = 64 * 1024
-
-
-def aligned_buffer(nbytes: int) -> memoryview:
-    """Fresh memory that begins at a multiple of 64 bytes, which TensorFlow adopts without copying."""
-    room = np.empty(nbytes + frame.ALIGNMENT, np.uint8)
-    skip = -room.ctypes.data % frame.ALIGNMENT
-    return room[skip : skip + nbytes].data
 
 
 def read_into(response: httpx.Response) -> ReadInto:
@@ -50,8 +43,11 @@ def _copying(response: httpx.Response) -> ReadInto:
 class FrameReader:
     """The frames of one response, for a plan with these outputs."""
 
-    def __init__(self, fill: ReadInto, outputs: Sequence[Output], *, checksum: bool = False) -> None:
+    def __init__(
+        self, fill: ReadInto, outputs: Sequence[Output], *, checksum: bool = False, buffers: BufferPool | None = None
+    ) -> None:
         self._fill, self._outputs, self._checksum = fill, outputs, checksum
+        self._buffers = buffers or BufferPool()
 
     def read(self) -> tuple[messages.Message, memoryview]:
         """The next frame's message and payload. Raises FrameError for what is no frame, EOFError at a cut."""
@@ -64,7 +60,7 @@ class FrameReader:
             messages.check_batch(message, self._outputs, payload_length)
         elif payload_length:
             raise FrameError(f"a {header['kind']} frame has no payload, this one says {payload_length} bytes")
-        payload = aligned_buffer(payload_length)
+        payload = self._buffers.get(payload_length).data
         self._fill_whole(payload)
         if self._checksum:
             frame.check(header_bytes, header, payload)

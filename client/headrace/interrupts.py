@@ -1,7 +1,7 @@
 """Ctrl-C while the main thread waits inside C++, where Python's own handler cannot run.
 
-Python notes a signal at once, and raises KeyboardInterrupt when the main thread next runs Python. TensorFlow's main thread
-does not while it waits for a batch; so whoever makes that batch in another thread must notice, and give up.
+Python notes a signal at once, and raises KeyboardInterrupt when the main thread next runs Python. It does not while it
+waits in TensorFlow for a batch; so whoever makes that batch, in another thread, must notice and give up.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+
 import httpx
 
 _CHUNK = 64 * 1024

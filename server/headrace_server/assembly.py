@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace_proto import arrays, frame, messages
+from headrace_proto.buffers import BufferPool
 
 from .cache import ImageCache
 from .errors import SampleError
@@ -50,6 +51,7 @@ class Workshop:
     cache: ImageCache
     max_pixels: int
     counts: Counts = field(default_factory=Counts)
+    buffers: BufferPool = field(default_factory=BufferPool)
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ class Assembly:
         plan = self.address.plan
         self._ids = plan.order(self.address.epoch).samples(self.address.start, self.address.stop)
         self._tensors, nbytes = arrays.describe(plan.info.outputs, self._count)
-        self._payload = _zero_gaps(_aligned(nbytes), self._tensors)
+        self._payload = _zero_gaps(self._workshop.buffers.get(nbytes), self._tensors)
         self._columns = arrays.views(self._tensors, self._payload.data)
         self._images = self._columns[plan.pipeline.output.name]
         self._sources: list[bytes | NDArray[np.uint8] | None] = [None] * self._count
@@ -281,13 +283,6 @@ class Assembly:
             return messages.Failure(error.code, str(error), epoch, position, error.key, error.retry)
         logger.error("a batch failed", plan=self.address.plan.info.id, epoch=epoch, position=position, exc_info=error)
         return messages.Failure("server", f"the server failed: {error!r}", epoch, position, retry=True)
-
-
-def _aligned(nbytes: int) -> NDArray[np.uint8]:
-    """A buffer that begins at a multiple of 64, as vector instructions like it."""
-    room = np.empty(nbytes + frame.ALIGNMENT, np.uint8)
-    skip = -room.ctypes.data % frame.ALIGNMENT
-    return room[skip : skip + nbytes]
 
 
 def _runs(rows: Sequence[int], length: int) -> list[Sequence[int]]:

@@ -12,8 +12,9 @@ import ctypes
 import io
 import struct
 import warnings
+from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -21,7 +22,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin, _imaging, features
 
-from .orientation import ORIENTATION_TAG, jpeg_header, upright
+from .orientation import ORIENTATION_TAG, JpegHeader, begins_late, jpeg_header, upright, upright_size
 
 MAX_PIXELS = 100_000_000
 """Height times width; an image with more is refused unread. It takes 300 MB decoded."""
@@ -62,6 +63,31 @@ class DecodeError(ValueError):
         self.reason = reason
 
 
+class Decoded(NamedTuple):
+    """A picture, in full or smaller: each pixel of `image` is the mean of `factor` times `factor` of the picture."""
+
+    image: NDArray[np.uint8]
+    """(ceil(height / factor), ceil(width / factor), 3); otherwise as `decode` gives it."""
+    height: int
+    """Of the picture in full, in pixels, as is the width."""
+    width: int
+    factor: int = 1
+    top: float = 0.0
+    """Where in `image` the picture begins, in its pixels; below 1, and not 0 only where it was turned."""
+    left: float = 0.0
+    scalable: bool = False
+    """Whether another factor could have been had."""
+
+    def place(self, top: int, left: int, height: int, width: int) -> tuple[float, float, float, float]:
+        """What is at (top, left, height, width) in the picture, in pixels of `image`."""
+        factor = self.factor
+        return self.top + top / factor, self.left + left / factor, height / factor, width / factor
+
+
+Reduction = Callable[[int, int], int]
+"""By what a picture of this height and width may be made smaller: 1, 2, 4 or 8, with at least 8 pixels a side left."""
+
+
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """The picture in an image file's bytes: (H, W, 3), uint8, RGB, C-contiguous, writable and nobody else's.
 
@@ -72,13 +98,45 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     Raises DecodeError for content that is empty, truncated, no image, of an unsupported kind, or of more than
     `max_pixels` (height times width, read from the header before anything is decoded), and nothing else.
     """
+    return decode_scaled(data, _in_full, max_pixels=max_pixels).image
+
+
+def decode_scaled(data: bytes, reduction: Reduction, *, max_pixels: int = MAX_PIXELS) -> Decoded:
+    """The picture, smaller by `reduction(height, width)` if it is an ordinary JPEG, otherwise in full; see `decode`.
+
+    libjpeg-turbo takes the means of squares of pixels before there are pixels, which is most of the work of a large
+    photograph. `reduction` is asked with the size of the picture, upright, after that has been checked.
+    """
     if data[:3] == _JPEG and (header := jpeg_header(data)) is not None and header.components in (1, 3):
         _check_size(header.width, header.height, max_pixels)
+        height, width = upright_size(header)
+        factor = reduction(height, width)
         try:
-            return upright(simplejpeg.decode_jpeg(data, "RGB"), header.orientation)
+            if factor == 1:
+                image = upright(simplejpeg.decode_jpeg(data, "RGB"), header.orientation)
+                return Decoded(image, height, width, scalable=True)
+            return _decode_smaller(data, header, factor)
         except (ValueError, RuntimeError, MemoryError):
             pass  # strict about everything; Pillow tells the flaws that cost pixels from those that do not
-    return _decode_with_pillow(data, max_pixels)
+    image = _decode_with_pillow(data, max_pixels)
+    return Decoded(image, image.shape[0], image.shape[1])
+
+
+def _in_full(_height: int, _width: int) -> int:
+    return 1
+
+
+def _decode_smaller(data: bytes, header: JpegHeader, factor: int) -> Decoded:
+    # Of all the sizes that libjpeg offers, in eighths, the least that is not below these: this one.
+    down, across = -(-header.height // factor), -(-header.width // factor)
+    image = simplejpeg.decode_jpeg(data, "RGB", min_height=down, min_width=across, min_factor=factor)
+    height, width = upright_size(header)
+    image = upright(image, header.orientation)
+    # The last row and column may stand for fewer pixels than the others; turned, they may come first.
+    late_top, late_left = begins_late(header.orientation)
+    top = image.shape[0] - height / factor if late_top else 0.0
+    left = image.shape[1] - width / factor if late_left else 0.0
+    return Decoded(image, height, width, factor, top, left, scalable=True)
 
 
 @cache

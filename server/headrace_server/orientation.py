@@ -110,6 +110,16 @@ _TURNS: dict[int, Callable[[NDArray[np.uint8]], Any]] = {
 }
 
 
+def upright_size(header: JpegHeader) -> tuple[int, int]:
+    """(height, width) of the picture once it is upright."""
+    return (header.width, header.height) if header.orientation in (5, 6, 7, 8) else (header.height, header.width)
+
+
+def begins_late(orientation: int) -> tuple[bool, bool]:
+    """Whether the upright picture's first row, and its first column, is one of the last in the file."""
+    return orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
+
+
 def upright(image: NDArray[np.uint8], orientation: Any) -> NDArray[np.uint8]:
     """The image (H, W, 3), C-contiguous, turned by Exif's orientation; a value without a meaning turns nothing."""
     turn = _TURNS.get(orientation)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .cache import CacheKey, ImageCache
-from .decode import DecodeError, decode
+from .decode import Decoded, DecodeError, Reduction, decode_scaled
 from .draws import Draws
 from .errors import SampleFailed, SampleUndecodable
 from .index import text_of
@@ -44,7 +44,14 @@ class SampleMaker:
 
     def cached(self, sample: int) -> NDArray[np.uint8] | None:
         """The sample's image at the end of the plan's deterministic beginning, if it is kept."""
-        return self.cache.get(self._key(sample)) if self.cache.most_bytes else None
+        if not self.cache.most_bytes:
+            return None
+        image = self.cache.get(self._key(sample))
+        if image is None and not self.plan.pipeline.fixed:
+            image = self.cache.get(self._key(sample, scalable=True))
+            if image is not None and self._reduction(sample)(*image.shape[:2]) != 1:
+                return None  # this epoch's pixels are those of a smaller picture, whatever happens to be kept
+        return image
 
     def make(self, sample: int, data: bytes | NDArray[np.uint8], out: NDArray[Any], read: Read) -> Made:
         """Fills the slot `out` from a sample's encoded bytes, or from its `cached` image.
@@ -65,9 +72,10 @@ class SampleMaker:
         pipeline = self.plan.pipeline
         try:
             if isinstance(data, bytes):
-                image = pipeline.begin(decode(data, max_pixels=self.max_pixels), out)
-                if self.cache.most_bytes:
-                    self.cache.put(self._key(sample), image)
+                decoded = decode_scaled(data, self._reduction(sample), max_pixels=self.max_pixels)
+                image = pipeline.begin(decoded, out)
+                if self.cache.most_bytes and not isinstance(image, Decoded):
+                    self.cache.put(self._key(sample, scalable=decoded.scalable), image)
             else:
                 image = data
             pipeline.finish(image, self._labels(sample), self.plan.seed, self.epoch, sample, out)
@@ -88,8 +96,14 @@ class SampleMaker:
             return Made(candidate, reason)
         raise self._undecodable(sample, f"{reason}; and none of {_MOST_CANDIDATES} samples drawn in its place is good")
 
-    def _key(self, sample: int) -> CacheKey:
-        return CacheKey(self.plan.dataset.name, self.plan.info.split, self.plan.pipeline.beginning, sample)
+    def _reduction(self, sample: int) -> Reduction:
+        return self.plan.pipeline.reduction(self.plan.seed, self.epoch, sample)
+
+    def _key(self, sample: int, *, scalable: bool = False) -> CacheKey:
+        """Where an image is kept. Pictures that no step has seen are apart if other epochs may want them smaller."""
+        pipeline = self.plan.pipeline
+        beginning = "scalable" if scalable and not pipeline.fixed else pipeline.beginning
+        return CacheKey(self.plan.dataset.name, self.plan.info.split, beginning, sample)
 
     def _labels(self, sample: int) -> dict[str, Any]:
         if self.plan.index.classes is None:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from ..dataset import Dataset
 
 _RECEIPT = 5
-"""Numbers that go through the pipeline beside a batch: the state after it (epoch, samples, replaced), its bytes, and how
-many of its samples were replaced."""
+"""Numbers that go through the pipeline beside a batch: the state after it (epoch, samples, replaced), its bytes, and
+how many of its samples were replaced."""
 
 _MOMENT = 0.2
 """Seconds."""
@@ -136,6 +136,8 @@ def _receiver(dataset: Dataset, outputs: list[Output]) -> Any:
 def _options() -> tf.data.Options:
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    # More threads only wake and spin: this pipeline does one thing after the other, and little of it.
+    options.threading.private_threadpool_size = 1
     # A prefetch behind the receiver would count batches that the trainer has not got.
     options.experimental_optimization.inject_prefetch = False
     return options

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace_server.decode import Decoded
 from headrace_server.draws import Draws
 
 Image = NDArray[np.uint8]
@@ -60,3 +61,18 @@ class Step(ABC):
 
         `out`, where given, is a C-contiguous array of the result's shape into which the result may be put.
         """
+
+
+class ScalableStep(Step):
+    """A step that needs no more pixels than it gives: where it comes first, a picture may be decoded smaller for it."""
+
+    @abstractmethod
+    def reduction(self, height: int, width: int, sample: Sample) -> int:
+        """By what a picture of this size may be made smaller, at the same look; see `headrace_server.decode.Reduction`.
+
+        The sample comes without its labels.
+        """
+
+    @abstractmethod
+    def apply_smaller(self, picture: Decoded, sample: Sample, out: Image | None, /) -> Image:
+        """What `apply` gives for the picture in full, from the picture made smaller."""

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from headrace_proto import transforms as proto
 from headrace_proto.plan import Output
+from headrace_server.decode import Decoded, Reduction
 
-from .base import Image, PlanError, Sample, Shape, Step, TransformError
+from .base import Image, PlanError, Sample, ScalableStep, Shape, Step, TransformError
 from .color import ColorJitterStep, GrayscaleStep
 from .custom import CustomTransforms
 from .geometry import (
@@ -41,6 +42,9 @@ _STEPS: dict[type[proto.Transform], Callable[[Any, int], Step]] = {
 _DECODED = Shape(None, None, 3)
 _NO_SAMPLE = Sample({}, 0, 0, 0)
 """For the steps that look at none."""
+
+Picture = Image | Decoded
+"""An image, or one that was decoded smaller and that no step has seen yet."""
 
 
 @dataclass(frozen=True)
@@ -72,24 +76,41 @@ class Pipeline:
         """
         self.finish(self.begin(image, out), labels, seed, epoch, sample, out)
 
-    def begin(self, image: Image, out: NDArray[Any]) -> Image:
+    def reduction(self, seed: int, epoch: int, sample: int) -> Reduction:
+        """By what this sample's picture may be decoded smaller, given its size; it is that of all, if `fixed` is not 0.
+
+        Nothing else decides about it, least of all how busy the server is: a sample is the same everywhere.
+        """
+        step = self.steps[0] if self.steps else None
+        if not isinstance(step, ScalableStep):
+            return lambda _height, _width: 1
+        return lambda height, width: step.reduction(height, width, Sample({}, seed, epoch, sample))
+
+    def begin(self, picture: Picture, out: NDArray[Any]) -> Picture:
         """The image after the steps before the first random one, the same in every epoch; it may be `out` itself."""
-        return self._run(0, self.fixed, image, _NO_SAMPLE, out)
+        if isinstance(picture, Decoded) and picture.factor == 1:
+            picture = picture.image
+        return self._run(0, self.fixed, picture, _NO_SAMPLE, out) if self.fixed else picture
 
     def finish(
-        self, image: Image, labels: Mapping[str, Any], seed: int, epoch: int, sample: int, out: NDArray[Any]
+        self, picture: Picture, labels: Mapping[str, Any], seed: int, epoch: int, sample: int, out: NDArray[Any]
     ) -> None:
         """Goes on with what `begin` gave, now or in an earlier epoch, and fills the slot."""
-        image = self._run(self.fixed, len(self.steps), image, Sample(labels, seed, epoch, sample), out)
+        image = self._run(self.fixed, len(self.steps), picture, Sample(labels, seed, epoch, sample), out)
         if image is out:
             return
         if image.shape != self._shape:
             raise TransformError(f"the transforms gave an image of {image.shape}, expected {self._shape}")
         self._write(image, out)
 
-    def _run(self, first: int, last: int, image: Image, sample: Sample, out: NDArray[Any]) -> Image:
+    def _run(self, first: int, last: int, picture: Picture, sample: Sample, out: NDArray[Any]) -> Image:
+        if isinstance(picture, Decoded):
+            image = self._first_of_smaller(picture, sample, out)
+            first = 1
+        else:
+            image = picture
         for index in range(first, last):
-            slot = out if self._in_place and index == len(self.steps) - 1 else None
+            slot = self._slot(index, out)
             try:
                 image = self.steps[index].apply(image, sample, slot)
             except cv2.error as error:
@@ -97,6 +118,17 @@ class Pipeline:
                     f"{self.resolved[index]['name']} failed on an image of {image.shape}: {error}"
                 ) from error
         return image
+
+    def _first_of_smaller(self, picture: Decoded, sample: Sample, out: NDArray[Any]) -> Image:
+        step = self.steps[0]
+        if not isinstance(step, ScalableStep):
+            raise TypeError(
+                f"the picture is {picture.factor} times smaller, {self.resolved[0]['name']} needs it in full"
+            )
+        return step.apply_smaller(picture, sample, self._slot(0, out))
+
+    def _slot(self, index: int, out: NDArray[Any]) -> NDArray[Any] | None:
+        return out if self._in_place and index == len(self.steps) - 1 else None
 
 
 def compile_pipeline(

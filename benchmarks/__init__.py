@@ -1,0 +1,1 @@
+"""headrace beside its peers and its limits, in one run on one machine: `make bench`."""

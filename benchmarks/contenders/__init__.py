@@ -1,0 +1,1 @@
+"""What is compared: generators that yield (images, bytes) for each batch, run in processes of their own."""

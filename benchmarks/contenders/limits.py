@@ -1,0 +1,75 @@
+"""What nothing could be faster than: the same work with no server at all, and the bare wire."""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+from headrace_server.decode import decode
+from headrace_server.resample import resize
+
+THREADS = 2
+_RING = 8
+"""Batches that a thread goes round, as a server's would."""
+RAW_RING = 64
+
+Fill = Callable[[bytes, NDArray[np.uint8]], object]
+
+
+def decode_loop(folder: str, side: int, antialias: bool = True, batch_size: int = 32) -> Iterator[tuple[int, int]]:
+    """The server's own decoder and resize, on files that are in memory, in two threads."""
+
+    def fill(data: bytes, out: NDArray[np.uint8]) -> None:
+        resize(decode(data), (side, side), antialias=antialias, out=out)
+
+    yield from _in_threads(folder, fill, side, batch_size)
+
+
+def full_decode_loop(folder: str, side: int, batch_size: int = 32) -> Iterator[tuple[int, int]]:
+    """Every pixel decoded, followed by the same antialiased resize, in two threads."""
+
+    def fill(data: bytes, out: NDArray[np.uint8]) -> None:
+        resize(simplejpeg.decode_jpeg(data, "RGB"), (side, side), out=out)
+
+    yield from _in_threads(folder, fill, side, batch_size)
+
+
+def _in_threads(folder: str, fill: Fill, side: int, batch_size: int) -> Iterator[tuple[int, int]]:
+    files = [path.read_bytes() for path in sorted(Path(folder).rglob("*.jpg"))]
+    done: queue.Queue[tuple[int, int]] = queue.Queue(maxsize=2)  # between turns the threads wait
+
+    def work(first: int) -> None:
+        buffers = np.empty((_RING, batch_size, side, side, 3), np.uint8)
+        mine = itertools.cycle(files[first::THREADS])
+        for buffer in itertools.cycle(buffers):
+            for slot in buffer:
+                fill(next(mine), slot)
+            done.put((batch_size, buffer.nbytes))
+
+    for first in range(THREADS):
+        threading.Thread(target=work, args=(first,), daemon=True).start()
+    while True:
+        yield done.get()
+
+
+def raw_sockets(address: str, batch_size: int, nbytes: int) -> Iterator[tuple[int, int]]:
+    """`recv_into`, going round as many buffers as a trainer's batches would, from `benchmarks.raw_sender`."""
+    host, _, port = address.rpartition(":")
+    buffers = [memoryview(bytearray(nbytes)) for _ in range(RAW_RING)]
+    with socket.create_connection((host, int(port))) as connection:
+        for buffer in itertools.cycle(buffers):
+            got = 0
+            while got < nbytes:
+                received = connection.recv_into(buffer[got:])
+                if not received:
+                    raise ConnectionError(f"the sender went away after {got} of {nbytes} bytes of a batch")
+                got += received
+            yield batch_size, nbytes

@@ -1,0 +1,66 @@
+"""Memory for payloads: aligned, and used again as soon as nothing holds it any more."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import deque
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .frame import ALIGNMENT
+
+
+class BufferPool:
+    """Buffers of a few sizes. Fresh memory costs page faults, 20 us an image of 224 x 224; used memory does not.
+
+    A buffer counts as free when nobody refers to it: no array, view, tensor or memoryview made of it. Python counts
+    that, and whoever keeps memory for itself (TensorFlow and PyTorch do) keeps a reference. Safe to use from many
+    threads.
+    """
+
+    def __init__(self, most_idle: int = 8) -> None:
+        self._most_idle = most_idle
+        self._rooms: deque[NDArray[np.uint8]] = deque()
+        self._lock = threading.Lock()
+
+    def get(self, nbytes: int) -> NDArray[np.uint8]:
+        """Memory that nobody else uses, with any content, that begins at a multiple of 64 bytes: uint8 (nbytes,)."""
+        with self._lock:
+            room = self._take_unused(nbytes + ALIGNMENT)
+            if room is None:
+                room = np.empty(nbytes + ALIGNMENT, np.uint8)
+                self._rooms.append(room)
+            return _aligned(room, nbytes)
+
+    def _take_unused(self, length: int) -> NDArray[np.uint8] | None:
+        """The longest unused buffer of this length. Too many that are unused, of other lengths say, are given up."""
+        found, idle = None, 0
+        for _ in range(len(self._rooms)):
+            room = self._rooms.popleft()
+            if sys.getrefcount(room) > _UNUSED:
+                self._rooms.append(room)
+            elif found is None and len(room) == length:
+                found = room
+            elif idle < self._most_idle:
+                idle += 1
+                self._rooms.append(room)
+        if found is not None:
+            self._rooms.append(found)
+        return found
+
+
+def _references_when_unused() -> int:
+    """What `sys.getrefcount` says of a buffer that only `_take_unused` holds; Python's versions differ."""
+    rooms = deque([np.empty(1, np.uint8)])
+    room = rooms.popleft()
+    return sys.getrefcount(room)
+
+
+_UNUSED = _references_when_unused()
+
+
+def _aligned(room: NDArray[np.uint8], nbytes: int) -> NDArray[np.uint8]:
+    skip = -room.ctypes.data % ALIGNMENT
+    return room[skip : skip + nbytes]

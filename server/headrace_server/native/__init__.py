@@ -1,0 +1,92 @@
+"""Antialiased resizing in C: see resample.c. Where it was not compiled, there is none, and Pillow does it."""
+
+from __future__ import annotations
+
+import ctypes
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .library import LIBRARY, sources_digest
+
+Edges = tuple[float, float, float, float]
+"""(left, top, right, bottom) in pixels."""
+
+_BAD_ARGUMENT, _NO_MEMORY = 1, 2
+
+
+@dataclass(frozen=True)
+class Resampler:
+    """The compiled resampling, as one kernel of the processor's does it; all of them give the same pixels."""
+
+    function: Any
+    kernel: int
+    tall_down_first: bool
+    """Whether an image that loses much more height than width is made lower before it is made narrower, which rounds
+    differently. Pillow does so since version 13."""
+
+    def __call__(
+        self, image: NDArray[np.uint8], size: tuple[int, int], edges: Edges, interpolation: str, out: NDArray[np.uint8]
+    ) -> None:
+        """Resizes the part between the edges to size (height, width), into `out`: C-contiguous, (*size, C), uint8.
+
+        The image is (H, W, C), uint8, C 1 or 3; it is copied first unless its rows are contiguous. Releases the
+        interpreter's lock. Raises ValueError for edges outside the image, MemoryError without memory.
+        """
+        channels = image.shape[2]
+        if not out.flags.c_contiguous or out.shape != (*size, channels) or out.dtype.char != "B":
+            raise ValueError(f"out is {out.dtype} {out.shape}, expected contiguous uint8 {(*size, channels)}")
+        if image.strides[1:] != (channels, 1) or image.strides[0] < image.shape[1] * channels:
+            image = np.ascontiguousarray(image)
+        height, width = image.shape[:2]
+        stride = image.strides[0] if height > 1 else width * channels
+        down_first = self.tall_down_first and 0 < height - size[0] > 2 * (width - size[1])
+        status = self.function(
+            *(self.kernel, down_first, interpolation == "bicubic", channels),
+            *(image.ctypes.data, height, width, stride, *edges),
+            *(out.ctypes.data, *size, size[1] * channels),
+        )
+        if status == _NO_MEMORY:
+            raise MemoryError(f"no memory to resize an image of {image.shape} to {size}")
+        if status == _BAD_ARGUMENT:
+            raise ValueError(f"cannot resize what lies within {edges} of an image of {image.shape} to {size}")
+
+
+def resamplers(*, tall_down_first: bool) -> list[Resampler]:
+    """One for each kernel that this processor runs, the fastest last; none where the library was not compiled."""
+    library = _loaded()
+    if library is None:
+        return []
+    kernels = range(library.headrace_best_kernel() + 1)
+    return [Resampler(library.headrace_resample, kernel, tall_down_first) for kernel in kernels]
+
+
+def _loaded() -> ctypes.CDLL | None:
+    """The library, unless it is not there, or cannot be used here, which is warned of: it costs much speed."""
+    if not LIBRARY.exists():
+        return None
+    try:
+        library = ctypes.CDLL(str(LIBRARY))
+        library.headrace_sources.restype = ctypes.c_char_p
+        built_from = library.headrace_sources().decode()
+    except (OSError, AttributeError) as error:
+        _warn(str(error))
+        return None
+    if built_from != sources_digest():
+        _warn("it was built from other sources than lie beside it")
+        return None
+    number, size, edge, address = ctypes.c_int, ctypes.c_int64, ctypes.c_float, ctypes.c_void_p
+    library.headrace_resample.argtypes = [
+        *(number, number, number, number),
+        *(address, size, size, size, edge, edge, edge, edge),
+        *(address, size, size, size),
+    ]
+    return library
+
+
+def _warn(reason: str) -> None:
+    message = f"{LIBRARY} is not used, and resizing is several times slower: {reason}; install headrace again"
+    warnings.warn(message, RuntimeWarning, stacklevel=3)
