@@ -15,6 +15,7 @@ from headrace_proto import arrays, frame, messages
 from headrace_proto.buffers import BufferPool
 
 from .cache import ImageCache
+from .decode import Decoded
 from .errors import SampleError
 from .fairness import FairPool
 from .frames import Frame
@@ -23,7 +24,8 @@ from .lending import EpochKey, Lending, Place
 from .logs import logger
 from .plans import KEY, LABEL, ResolvedPlan
 from .reading import Reader
-from .samples import Made, SampleMaker
+from .samples import Made, Material, SampleMaker
+from .sources.arrays import Gather
 
 Listener = Callable[[], None]
 
@@ -104,7 +106,10 @@ class Assembly:
 
     def begin(self) -> None:
         """Returns at once; everything happens in the workshop's threads."""
-        self._workshop.reader.submit(self._client, self._prepare)
+        if self.address.plan.gather is not None:
+            self._workshop.decoders.submit(self._client, partial(self._gather, self.address.plan.gather))
+        else:
+            self._workshop.reader.submit(self._client, self._prepare)
 
     def listen(self, listener: Listener) -> None:
         """Calls `listener`, from a worker thread, when the batch is done; it may be done already."""
@@ -133,6 +138,18 @@ class Assembly:
         copy()
         return True
 
+    def _gather(self, gather: Gather) -> None:
+        """Makes the whole batch in one go."""
+        if self._cancelled:
+            return
+        try:
+            self._allocate()
+            gather(self._ids, self._images)
+        except Exception as error:  # noqa: BLE001 - it becomes the batch's failure
+            self._errors[0] = error
+        self._workshop.counts.made += self._count
+        self._finish(range(self._count))
+
     def _prepare(self) -> None:
         """Finds the samples, makes room for them, and has those read that nobody else has."""
         if self._cancelled:
@@ -157,7 +174,7 @@ class Assembly:
         self._payload = _zero_gaps(self._workshop.buffers.get(nbytes), self._tensors)
         self._columns = arrays.views(self._tensors, self._payload.data)
         self._images = self._columns[plan.pipeline.output.name]
-        self._sources: list[bytes | NDArray[np.uint8] | None] = [None] * self._count
+        self._sources: list[Material | None] = [None] * self._count
         if LABEL in plan.info.outputs:
             self._columns[LABEL.name][:] = plan.index.labels(self._ids)
 
@@ -200,7 +217,7 @@ class Assembly:
         for run in _runs(rows, _DECODE_RUN):
             self._workshop.decoders.submit(self._client, partial(self._decode, run))
 
-    def _read_sample(self, sample: int) -> bytes:
+    def _read_sample(self, sample: int) -> bytes | Decoded:
         plan = self.address.plan
         return self._workshop.reader.read(plan.dataset.source, plan.info.split, sample)
 

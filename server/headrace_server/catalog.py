@@ -10,8 +10,9 @@ from headrace_proto.transforms import Transform, transform_from_json
 
 from .errors import ConfigurationError, SampleError
 from .problems import Problem
-from .settings import DatasetSettings, Policy
+from .settings import DEFAULT_TRANSFORMS, DatasetSettings, Policy
 from .sources.base import Source
+from .sources.arrays import array_folders, open_arrays
 from .sources.folder import open_folder
 from .transforms.custom import CustomTransforms
 from .transforms.pipeline import PlanError, compile_pipeline
@@ -33,14 +34,15 @@ class Dataset:
     def to_json(self) -> dict[str, Any]:
         splits = self.source.splits
         classes = next((index.classes for index in splits.values() if index.classes is not None), None)
+        labelled = any(index.labelled for index in splits.values())
         return {
             "name": self.name,
             "fingerprint": self.source.fingerprint,
             "splits": {
-                name: {"samples": len(index), "labels": index.classes is not None} for name, index in splits.items()
+                name: {"samples": len(index), "labels": index.labelled} for name, index in splits.items()
             },
             "classes": None if classes is None else list(classes),
-            "fields": ["image", "label", "key"] if classes is not None else ["image", "key"],
+            "fields": ["image", "label", "key"] if labelled else ["image", "key"],
             "transforms": [transform.to_json() for transform in self.transforms],
             "on_error": self.on_error,
             "replace_budget": self.replace_budget,
@@ -69,25 +71,43 @@ class Catalog:
 def open_dataset(
     name: str, settings: DatasetSettings, custom: CustomTransforms, progress: Callable[[str, int], None]
 ) -> Dataset:
-    """Indexes a folder, and checks that its default transforms make a batch.
+    """Indexes a folder, of image files or of arrays, and checks that its default transforms make a batch.
 
     `progress(name, files)` is called while the folder is scanned. Raises ConfigurationError.
     """
-    transforms = tuple(transform_from_json(item) for item in settings.transforms or ())
-    try:
-        compile_pipeline(transforms, dtype=None, layout="NHWC", custom=custom)
-    except PlanError as error:
-        raise ConfigurationError(f"dataset {name}: its default transforms: {error}") from error
-    try:
-        source = open_folder(
-            settings.path,
-            name=name,
-            content=settings.fingerprint == "content",
-            progress=lambda count: progress(name, count),
-            hash_progress=lambda count: progress(name, count),
-        )
-    except SampleError as error:
-        raise ConfigurationError(f"cannot take the fingerprint of the content: {error}") from error
+    of_arrays = bool(array_folders(settings.path))
+    given = settings.transforms
+    if given is None:
+        given = [] if of_arrays else DEFAULT_TRANSFORMS
+    transforms = tuple(transform_from_json(item) for item in given)
+    if not of_arrays:  # before the folder is scanned, which may take long
+        _check_transforms(name, transforms, custom)
+    source = _open_source(name, settings, of_arrays, lambda count: progress(name, count))
+    if of_arrays:
+        for index in source.splits.values():
+            _check_transforms(name, transforms, custom, index.image_shape)
     assert settings.on_error is not None  # Settings.all_datasets filled it, and the budget
     assert settings.replace_budget is not None
     return Dataset(source, transforms, settings.on_error, settings.replace_budget)
+
+
+def _open_source(name: str, settings: DatasetSettings, of_arrays: bool, progress: Callable[[int], None]) -> Source:
+    content = settings.fingerprint == "content"
+    if of_arrays:
+        return open_arrays(settings.path, name=name, content=content, hash_progress=progress)
+    try:
+        return open_folder(settings.path, name=name, content=content, progress=progress, hash_progress=progress)
+    except SampleError as error:
+        raise ConfigurationError(f"cannot take the fingerprint of the content: {error}") from error
+
+
+def _check_transforms(
+    name: str,
+    transforms: tuple[Transform, ...],
+    custom: CustomTransforms,
+    image_shape: tuple[int, int, int] | None = None,
+) -> None:
+    try:
+        compile_pipeline(transforms, dtype=None, layout="NHWC", custom=custom, image_shape=image_shape)
+    except PlanError as error:
+        raise ConfigurationError(f"dataset {name}: its default transforms: {error}") from error

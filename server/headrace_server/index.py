@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -184,6 +185,20 @@ class Index:
             columns["class_blob"] = classes.blob
             columns["class_offsets"] = classes.offsets
         return columns
+
+    @property
+    def labelled(self) -> bool:
+        return self.classes is not None
+
+    @property
+    def image_shape(self) -> None:
+        """Files may be of any shape."""
+        return None
+
+    @cached_property
+    def mean_size(self) -> int:
+        """Mean bytes of a file, rounded up; a pass over the column of sizes."""
+        return int(self.sizes.mean()) + 1
 
     @property
     def nbytes(self) -> int:

@@ -1,7 +1,8 @@
 """Batches that several streams want: each sample is made once, and lent to whoever wants it meanwhile or soon after.
 
 Streams that want the same batch share it. Where batch sizes differ, batches share samples: one that is begun later
-copies those that an earlier one has made, or waits for them.
+copies those that an earlier one has made, or waits for them. Batches that are gathered from arrays are shared only
+while they are made.
 """
 
 from __future__ import annotations
@@ -60,9 +61,10 @@ class Lending:
             new = assembly is None
             if assembly is None:
                 assembly = self._assemblies[address] = make()
-                places = self._places[address.epoch_key]
-                for row, position in enumerate(range(address.start, address.stop)):
-                    places.setdefault(position, Place(assembly, row))
+                if address.plan.gather is None:  # making a sample again costs no more than copying it otherwise
+                    places = self._places[address.epoch_key]
+                    for row, position in enumerate(range(address.start, address.stop)):
+                        places.setdefault(position, Place(assembly, row))
             elif assembly in self._kept:
                 self._kept.move_to_end(assembly)
             self._users[assembly] += 1
@@ -87,7 +89,9 @@ class Lending:
     def finished(self, assembly: Assembly) -> None:
         """Keeps a batch that was made for a while; forgets one that failed, since another moment may do better."""
         with self._lock:
-            if assembly.frame is None or assembly.address.epoch_key not in self._streams:
+            address = assembly.address
+            cheap = address.plan.gather is not None
+            if assembly.frame is None or cheap or address.epoch_key not in self._streams:
                 self._forget(assembly)
                 return
             self._kept[assembly] = assembly.frame.nbytes
@@ -100,9 +104,11 @@ class Lending:
         address = assembly.address
         if self._assemblies.get(address) is assembly:
             del self._assemblies[address]
-        places = self._places.get(address.epoch_key, {})
+        places = self._places.get(address.epoch_key)
+        if places is None:
+            return
         for position in range(address.start, address.stop):
             if position in places and places[position].lender is assembly:
                 del places[position]
         if not places:
-            self._places.pop(address.epoch_key, None)
+            del self._places[address.epoch_key]

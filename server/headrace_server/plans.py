@@ -7,7 +7,7 @@ import json
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from headrace_proto import arrays
@@ -16,10 +16,10 @@ from headrace_proto.plan import Output, Plan, PlanInfo
 from .catalog import Catalog, Dataset
 from .decode import engine
 from .errors import UnknownSplit
-from .index import Index
 from .order import Order, epoch_order
 from .problems import Problem
-from .sources.base import find_split
+from .sources.arrays import ArraysSource, Gather
+from .sources.base import SampleIndex, find_split
 from .transforms.custom import CustomTransforms
 from .transforms.pipeline import Pipeline, PlanError, compile_pipeline
 
@@ -34,12 +34,17 @@ class ResolvedPlan:
 
     info: PlanInfo
     dataset: Dataset
-    index: Index
+    index: SampleIndex
     pipeline: Pipeline
     shuffle: bool
     seed: int
-    mean_size: int
-    """Mean bytes of an encoded sample, to reckon read-ahead by."""
+    gather: Gather | None
+    """Fills all slots of a batch at once, where the samples are arrays and go into it as they are."""
+
+    @property
+    def mean_size(self) -> int:
+        """Mean bytes that a sample takes between its reading and its slot, to reckon read-ahead by."""
+        return 0 if self.gather is not None else self.index.mean_size
 
     @property
     def samples(self) -> int:
@@ -65,13 +70,15 @@ def resolve(plan: Plan, catalog: Catalog, custom: CustomTransforms) -> ResolvedP
         split = find_split(dataset.source.splits, plan.split)
     except UnknownSplit as error:
         raise Problem(404, "no such split", f"dataset {plan.dataset!r}: {error}") from error
+    index = dataset.source.splits[split]
     transforms = dataset.transforms if plan.transforms is None else plan.transforms
     try:
-        pipeline = compile_pipeline(transforms, dtype=plan.dtype, layout=plan.layout, custom=custom)
+        pipeline = compile_pipeline(
+            transforms, dtype=plan.dtype, layout=plan.layout, custom=custom, image_shape=index.image_shape
+        )
     except PlanError as error:
         raise Problem(422, "invalid plan", str(error)) from error
-    index = dataset.source.splits[split]
-    outputs = (pipeline.output, KEY) if index.classes is None else (pipeline.output, LABEL, KEY)
+    outputs = (pipeline.output, LABEL, KEY) if index.labelled else (pipeline.output, KEY)
     full = {**plan.to_json(), "split": split, "transforms": pipeline.resolved}
     info = PlanInfo(
         id=_identity(full, pipeline, dataset),
@@ -85,7 +92,7 @@ def resolve(plan: Plan, catalog: Catalog, custom: CustomTransforms) -> ResolvedP
         classes=index.classes,
         replace_budget=dataset.replace_budget,
     )
-    return ResolvedPlan(info, dataset, index, pipeline, plan.shuffle, plan.seed, _mean_size(index))
+    return ResolvedPlan(info, dataset, index, pipeline, plan.shuffle, plan.seed, _gather(dataset, split, pipeline))
 
 
 def _identity(plan: dict[str, Any], pipeline: Pipeline, dataset: Dataset) -> str:
@@ -96,9 +103,9 @@ def _identity(plan: dict[str, Any], pipeline: Pipeline, dataset: Dataset) -> str
     return hashlib.blake2b(text.encode(), digest_size=16, person=b"headrace-plan-1").hexdigest()
 
 
-@lru_cache(maxsize=64)  # a pass over the column of sizes
-def _mean_size(index: Index) -> int:
-    return int(index.sizes.mean()) + 1
+def _gather(dataset: Dataset, split: str, pipeline: Pipeline) -> Gather | None:
+    source = dataset.source
+    return partial(source.gather, split) if isinstance(source, ArraysSource) and pipeline.is_copy else None
 
 
 class PlanStore:

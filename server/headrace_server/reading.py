@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
+from .decode import Decoded
 from .errors import SampleUnavailable
 from .fairness import FairPool, Task
 from .sources.base import Source
@@ -40,8 +41,8 @@ class Reader:
         """How many samples one task should read, one after the other."""
         return max(1, min(_LONGEST_RUN, int(_RUN_SECONDS / self._mean_seconds)))
 
-    def read(self, source: Source, split: str, sample: int) -> bytes:
-        """One sample's bytes. A read that fails is tried again, later and later; the last error is raised."""
+    def read(self, source: Source, split: str, sample: int) -> bytes | Decoded:
+        """One sample as its source has it. A read that fails is tried again, later and later; the last error is raised."""
         pause = _FIRST_PAUSE
         for attempt in range(self._retries + 1):
             began = time.perf_counter()

@@ -16,6 +16,7 @@ from .errors import SampleFailed, SampleUndecodable
 from .index import text_of
 from .plans import ResolvedPlan
 from .transforms.base import TransformError
+from .transforms.pipeline import Picture
 
 _REPLACEMENT_STREAM = 2**32
 """A stream of draws apart from those of a plan's transforms."""
@@ -30,7 +31,9 @@ class Made:
     reason: str | None = None
 
 
-Read = Callable[[int], bytes]
+Read = Callable[[int], bytes | Decoded]
+Material = bytes | Decoded | NDArray[np.uint8]
+"""What a sample is made of: encoded bytes, a picture that needs no decoding, or a `cached` image."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +56,10 @@ class SampleMaker:
                 return None  # this epoch's pixels are those of a smaller picture, whatever happens to be kept
         return image
 
-    def make(self, sample: int, data: bytes | NDArray[np.uint8], out: NDArray[Any], read: Read) -> Made:
-        """Fills the slot `out` from a sample's encoded bytes, or from its `cached` image.
+    def make(self, sample: int, data: Material, out: NDArray[Any], read: Read) -> Made:
+        """Fills the slot `out` from what a sample is made of.
 
-        Where they cannot be decoded, the plan's dataset says whether SampleUndecodable is raised or a good sample takes
+        Where bytes cannot be decoded, the plan's dataset says whether SampleUndecodable is raised or a good sample takes
         its place; that one is read with `read`. Raises SampleUnavailable as `read` does, and SampleFailed where a
         transform of the operator's does not do what it declared.
         """
@@ -68,19 +71,24 @@ class SampleMaker:
             return self._replace(sample, str(error), out, read)
         return Made(sample)
 
-    def _fill(self, sample: int, data: bytes | NDArray[np.uint8], out: NDArray[Any]) -> None:
+    def _fill(self, sample: int, data: Material, out: NDArray[Any]) -> None:
         pipeline = self.plan.pipeline
         try:
-            if isinstance(data, bytes):
-                decoded = decode_scaled(data, self._reduction(sample), max_pixels=self.max_pixels)
+            if isinstance(data, np.ndarray):
+                image: Picture = data
+            else:
+                decoded = self._decoded(sample, data)
                 image = pipeline.begin(decoded, out)
                 if self.cache.most_bytes and not isinstance(image, Decoded):
                     self.cache.put(self._key(sample, scalable=decoded.scalable), image)
-            else:
-                image = data
             pipeline.finish(image, self._labels(sample), self.plan.seed, self.epoch, sample, out)
         except TransformError as error:
             raise SampleFailed(str(error), **self._names(sample), stage="transform") from error
+
+    def _decoded(self, sample: int, data: bytes | Decoded) -> Decoded:
+        if isinstance(data, Decoded):
+            return data
+        return decode_scaled(data, self._reduction(sample), max_pixels=self.max_pixels)
 
     def _replace(self, sample: int, reason: str, out: NDArray[Any], read: Read) -> Made:
         """The first sample that can be decoded among draws keyed by (seed, epoch, sample), the same on every server."""
@@ -106,7 +114,7 @@ class SampleMaker:
         return CacheKey(self.plan.dataset.name, self.plan.info.split, beginning, sample)
 
     def _labels(self, sample: int) -> dict[str, Any]:
-        if self.plan.index.classes is None:
+        if not self.plan.index.labelled:
             return {}
         return {"label": int(self.plan.index.labels(np.array([sample]))[0])}
 

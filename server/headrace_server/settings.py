@@ -64,7 +64,8 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     transforms: list[dict[str, Any]] = Field(
-        default=DEFAULT_TRANSFORMS, description="the transforms of plans that name none, as JSON"
+        default=DEFAULT_TRANSFORMS,
+        description="the transforms of plans that name none, as JSON; arrays have none unless you give some",
     )
     on_error: Policy = Field(
         default="replace",
@@ -158,7 +159,9 @@ class Settings(BaseSettings):
             datasets[name] = dataset
         if not datasets:
             raise ConfigurationError("nothing to serve: name a folder of images, as in `headrace serve ./flowers`")
-        inherited = ("transforms", "on_error", "replace_budget", "fingerprint")
+        inherited = ["on_error", "replace_budget", "fingerprint"]
+        if "transforms" in self.model_fields_set:  # else it depends on what the dataset is
+            inherited.append("transforms")
         return {
             name: dataset.model_copy(
                 update={key: getattr(self, key) for key in inherited if getattr(dataset, key) is None}

@@ -10,8 +10,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace_server.decode import Decoded
 from headrace_server.errors import UnknownSplit
-from headrace_server.index import Index
 
 Progress = Callable[[int], None]
 """Is told how many are done so far; called often and from the caller's thread, so it may throttle as it likes."""
@@ -28,6 +28,44 @@ _BLOCK = 64
 _DIGEST_BYTES = 16
 
 
+class SampleIndex(Protocol):
+    """The samples of one split, numbered from 0."""
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the samples have labels."""
+        ...
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """The names of the labels; None where they have none, or there are no labels."""
+        ...
+
+    @property
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """(height, width, channels) where all samples are pictures of one shape already; None where they are files."""
+        ...
+
+    @property
+    def mean_size(self) -> int:
+        """Mean bytes of a sample as it is read, to reckon read-ahead by."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def key(self, i: int) -> bytes:
+        """What a sample is called: a relative path, as raw bytes with "/" between its parts."""
+        ...
+
+    def keys(self, ids: Iterable[int]) -> list[bytes]:
+        """The `key` of each of `ids`."""
+        ...
+
+    def labels(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The label of each of `ids`; raises ValueError where there are none."""
+        ...
+
+
 class Catalogue(Protocol):
     """What samples a dataset has. It never changes once it is there.
 
@@ -41,7 +79,7 @@ class Catalogue(Protocol):
         ...
 
     @property
-    def splits(self) -> Mapping[str, Index]:
+    def splits(self) -> Mapping[str, SampleIndex]:
         """The index of each split; at least one, and none of them empty."""
         ...
 
@@ -57,19 +95,27 @@ class Catalogue(Protocol):
 
 
 class Source(Catalogue, Protocol):
-    """A catalogue whose samples are encoded images: files, members of tar shards, objects in a store.
+    """A catalogue whose samples can be read: encoded images (files, members of tar shards, objects in a store), or
+    pictures that need no decoding (rows of an array).
 
-    Samples that are arrays already need no decoding, and their source is a `Catalogue` with a way in of its own.
     A source without times of modification has zeros for them in its index, and finds changes some other way.
     """
 
-    def read(self, split: str, sample: int) -> bytes:
-        """The encoded bytes of one sample: those that were indexed, or an error.
+    def read(self, split: str, sample: int) -> bytes | Decoded:
+        """One sample as it was indexed, encoded or as a picture; or an error.
 
         Blocks, and is called from many threads at once, never from the event loop. Raises `SampleVanished`,
         `SampleChanged` or `SampleUnavailable` and no other error for what the world outside does; it does not
         retry. `split` is a name in `splits`, `sample` a row of that index.
         """
+        ...
+
+
+class EncodedSource(Source, Protocol):
+    """A source of encoded images."""
+
+    def read(self, split: str, sample: int) -> bytes:
+        """The encoded bytes of one sample; see `Source.read`."""
         ...
 
 
@@ -94,7 +140,7 @@ def find_split(splits: Iterable[str], name: str | None) -> str:
 
 
 def content_digests(
-    source: Source, split: str, *, threads: int = 16, progress: Progress = unheard
+    source: EncodedSource, split: str, *, threads: int = 16, progress: Progress = unheard
 ) -> NDArray[np.uint8]:
     """Read every sample of a split and digest its bytes, for `fingerprint`: uint8[N, 16], in the index's order.
 

@@ -12,14 +12,10 @@ from headrace_server.errors import ConfigurationError, SampleChanged, SampleErro
 from headrace_server.index import Index, Listing, fingerprint, text_of
 from headrace_server.sources.base import Progress, content_digests, unheard
 from headrace_server.sources.scan import EXTENSIONS, path_parts, scan
-
-ONLY_SPLIT = "all"
-"""The split of a folder that has no split folders."""
+from headrace_server.sources.splits import ONLY_SPLIT, is_split
 
 BESIDE_CLASSES = "image beside class folders"
 BESIDE_SPLITS = "image beside split folders"
-
-_SPLITS = frozenset({b"train", b"val", b"validation", b"test"})
 
 
 @dataclass(frozen=True)
@@ -154,7 +150,7 @@ def arrange(listings: Sequence[Listing]) -> tuple[dict[str, Index], Counter[str]
 
 def _split_groups(listings: Sequence[Listing], skipped: Counter[str]) -> dict[bytes, list[Listing]]:
     tops = {path_parts(listing.path)[0] for listing in listings if listing.path}
-    if not tops or any(top.lower() not in _SPLITS for top in tops):
+    if not tops or not all(is_split(text_of(top)[0]) for top in tops):
         return {b"": list(listings)} if listings else {}
     groups: dict[bytes, list[Listing]] = {top: [] for top in tops}
     for listing in listings:

@@ -66,6 +66,11 @@ class Pipeline:
     _write: Write
     _in_place: bool
 
+    @property
+    def is_copy(self) -> bool:
+        """Whether an image goes into its slot as it is, byte for byte."""
+        return not self.steps and self._in_place
+
     def apply(
         self, image: Image, labels: Mapping[str, Any], seed: int, epoch: int, sample: int, out: NDArray[Any]
     ) -> None:
@@ -132,16 +137,24 @@ class Pipeline:
 
 
 def compile_pipeline(
-    transforms: Sequence[proto.Transform], *, dtype: str | None, layout: str, custom: CustomTransforms
+    transforms: Sequence[proto.Transform],
+    *,
+    dtype: str | None,
+    layout: str,
+    custom: CustomTransforms,
+    image_shape: tuple[int, int, int] | None = None,
 ) -> Pipeline:
     """Checks the transforms against each other and makes them ready. `dtype` and `layout` are the plan's.
 
+    `image_shape` is (height, width, channels) where all images have one; None stands for images of any size in RGB.
     Raises PlanError where they do not end in one shape, Normalize is not last, or one does not exist or fit.
     """
     normalize = _normalize(transforms)
     pixels = transforms[:-1] if normalize else transforms
     steps = tuple(_step(transform, index, custom) for index, transform in enumerate(pixels))
-    shape = _DECODED
+    shape = _DECODED if image_shape is None else Shape(*image_shape)
+    if steps and shape.channels not in (1, 3):
+        raise PlanError(f"transforms of pixels take images of 1 or 3 channels, and these have {shape.channels}: name none")
     for step in steps:
         shape = step.shape(shape)
     sides = _one_size(shape, "before Normalize" if normalize else "at the end")

@@ -1,0 +1,124 @@
+"""docs/benchmarks.md, written from a run's results."""
+
+from __future__ import annotations
+
+import importlib
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from benchmarks.figures import Spread
+from benchmarks.floors import FLOORS
+from benchmarks.tables import contenders_table, floors_table, shown_spread, table
+
+_HEAD = """\
+# Benchmarks
+
+Written by `make bench` from [benchmarks/results.json](benchmarks/results.json), the run that this page shows; nothing in it
+is typed by hand. `make bench` runs it again, in about a quarter of an hour.
+
+Every contender is a process of its own. All those of a case are up at the same time and take turns, one working while the
+others wait, in {rounds} rounds of {warm:g} s that do not count and {seconds:g} s that do. A figure is the median over the
+rounds; in brackets, between what they lay. A ratio is taken within each round, so what slows the whole machine down for a
+while cancels out. Server and trainer share the machine's cores. Trainer CPU is the user and system time of the trainer's
+process and its children.
+
+The figures are there to be compared with each other: on another machine all of them are others.
+"""
+
+
+def page(results: dict[str, Any], pictures: dict[str, list[str]]) -> str:
+    """The whole page; `pictures` are the names of files in docs/benchmarks, by case."""
+    parts = [_HEAD.format(**results["settings"]), "## What was to be reached", floors_table(results), _missed(results)]
+    for name, case in results["cases"].items():
+        parts += _case(name, case, pictures.get(name, ()))
+    parts += ["## Machine and versions", _facts(results["machine"] | results["versions"]), _ending(results)]
+    return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
+
+
+def _missed(results: dict[str, Any]) -> str:
+    missed = []
+    for floor in FLOORS:
+        try:
+            if not floor.met(floor.reached(results)):
+                missed.append(str(floor.row))
+        except (KeyError, IndexError, ValueError, ZeroDivisionError):
+            continue
+    return f"Missed here, by the median: row {', '.join(dict.fromkeys(missed))}." if missed else ""
+
+
+def _case(name: str, case: dict[str, Any], pictures: Sequence[str]) -> list[str]:
+    module = importlib.import_module(f"benchmarks.cases.{name}")
+    parts = [f"## {module.TITLE[0].upper()}{module.TITLE[1:]}", _paragraphs(module.__doc__ or "")]
+    if "error" in case:
+        parts.append(f"This case failed: {case['error']}")
+    if case.get("contenders"):
+        parts.append(contenders_table(case["contenders"]))
+    if name in _OWN:
+        parts.append(_OWN[name](case))
+    parts += [f"![{module.TITLE}](benchmarks/{picture})" for picture in pictures]
+    return parts
+
+
+def _paragraphs(docstring: str) -> str:
+    return textwrap.dedent(docstring).strip()
+
+
+def _many(case: dict[str, Any]) -> str:
+    rows = []
+    for team in case["contenders"]:
+        if team["turns"]:
+            slowest = Spread.of([turn["slowest"] / turn["fastest"] for turn in team["turns"]])
+            made = [
+                f"{count.get('made', 0) / count['sent']:.2f}" if "made" in count else "" for count in team["samples"]
+            ]
+            rows.append([team["label"], shown_spread(slowest, lambda value: f"{value:.2f}"), ", ".join(made)])
+    return table(["", "slowest trainer, of the fastest", "images decoded for each one sent, in each round"], rows)
+
+
+def _large(case: dict[str, Any]) -> str:
+    if "look_error" in case:
+        return f"The pictures could not be compared with Pillow's: {case['look_error']}"
+    found = case["difference_from_pillow"]
+    return (
+        f"Against Pillow's antialiased result of the whole picture, headrace's differ by {found['mean']:.2f} levels of 255 in "
+        f"the mean over the pictures, {found['most']:.2f} in the worst of them."
+    )
+
+
+def _memory(case: dict[str, Any]) -> str:
+    if "streams" not in case:
+        return ""
+    parts = table(["bound", "MiB"], [[name, f"{value:,.0f}"] for name, value in case["parts_mb"].items()])
+    share = case["above_idle_mb"] / case["bound_mb"]
+    return (
+        f"{parts}\n\n`reserved` is one batch for each stream, with its encoded images. Together {case['bound_mb']:,.0f} MiB; with "
+        f"{case['streams']} streams stalled the server has {case['above_idle_mb']:,.0f} MiB more than the {case['idle_mb']:,.0f} "
+        f"MiB of the idle one, {share:.0%} of the bounds."
+    )
+
+
+def _wide(case: dict[str, Any]) -> str:
+    figures = {
+        "start_s": "start, s",
+        "first_batch_ms": "first batch, ms",
+        "resident_bytes_per_sample": "RAM, bytes a sample",
+    }
+    rows = [
+        [label, shown_spread(Spread.of([found[key] for found in case["rounds"]]), lambda value: f"{value:,.3g}")]
+        for key, label in figures.items()
+        if case["rounds"]
+    ]
+    size = f"{case['samples']:,} samples; their index takes {case['index_bytes_per_sample']:.1f} bytes a sample. "
+    return f"{size}RAM is what the server has beyond one of a small folder, mapped files included.\n\n{table(['', ''], rows)}"
+
+
+_OWN: dict[str, Callable[[dict[str, Any]], str]] = {"many": _many, "large": _large, "memory": _memory, "wide": _wide}
+
+
+def _facts(facts: dict[str, str]) -> str:
+    return table(["", ""], list(facts.items()))
+
+
+def _ending(results: dict[str, Any]) -> str:
+    return f"Run on {results['date']}, in {results['minutes']:.1f} minutes."
