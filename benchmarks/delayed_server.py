@@ -20,7 +20,7 @@ class Delayed:
     def __init__(self, source: Source, seconds: float) -> None:
         self._source, self._seconds = source, seconds
 
-    def read(self, split: str, sample: int) -> bytes:
+    def read(self, split: str, sample: int) -> Any:
         time.sleep(self._seconds)
         return self._source.read(split, sample)
 

@@ -12,7 +12,7 @@ from benchmarks import figures
 from benchmarks.figures import Figure, spread
 
 mpl.use("Agg")
-from matplotlib import pyplot  # noqa: E402 - the backend is chosen before
+from matplotlib import pyplot
 
 _OURS, _OTHERS, _LIMIT = "#1f6f8b", "#b8b8b8", "#e0a458"
 _LIMITS = ("bare", "raw", "full")
@@ -49,7 +49,7 @@ def _bars(path: Path, title: str, contenders: Sequence[dict[str, Any]], figure: 
     spreads = [spread(contender["turns"], figure) for contender in contenders]
     medians = [found.median for found in spreads]
     errors = [[s.median - s.low for s in spreads], [s.high - s.median for s in spreads]]
-    settings = {"svg.fonttype": "none", "svg.hashsalt": path.stem, "font.size": 9}
+    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": path.stem, "font.size": 9}
     with mpl.rc_context(settings):
         drawing, axes = pyplot.subplots(figsize=(7.5, 0.7 + 0.3 * len(contenders)), layout="constrained")
         bars = axes.barh(

@@ -138,6 +138,15 @@ class Worker(Process):
     def __enter__(self) -> Worker:
         return self
 
+    def wait_until_up(self, seconds: float) -> None:
+        """Until everything is imported. Raises Failed."""
+        self.answer(seconds)
+
+    def first_batch(self, seconds: float) -> float:
+        """Milliseconds to the first batch, connecting included. Raises Failed."""
+        self.tell("")
+        return self.answer(seconds)["first_batch_ms"]
+
     def begin(self, warm: float, seconds: float, **arguments: Any) -> None:
         """Starts a turn; `arguments` are for contenders that begin anew."""
         self.tell(json.dumps({"warm": warm, "seconds": seconds, "arguments": arguments}))

@@ -3,37 +3,30 @@
 from __future__ import annotations
 
 import importlib
-import textwrap
+import string
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import Spread
 from benchmarks.floors import FLOORS
 from benchmarks.tables import contenders_table, floors_table, shown_spread, table
 
-_HEAD = """\
-# Benchmarks
-
-Written by `make bench` from [benchmarks/results.json](benchmarks/results.json), the run that this page shows; nothing in it
-is typed by hand. `make bench` runs it again, in about a quarter of an hour.
-
-Every contender is a process of its own. All those of a case are up at the same time and take turns, one working while the
-others wait, in {rounds} rounds of {warm:g} s that do not count and {seconds:g} s that do. A figure is the median over the
-rounds; in brackets, between what they lay. A ratio is taken within each round, so what slows the whole machine down for a
-while cancels out. Server and trainer share the machine's cores. Trainer CPU is the user and system time of the trainer's
-process and its children.
-
-The figures are there to be compared with each other: on another machine all of them are others.
-"""
+_HEAD = Path(__file__).parent / "templates" / "head.md"
 
 
 def page(results: dict[str, Any], pictures: dict[str, list[str]]) -> str:
     """The whole page; `pictures` are the names of files in docs/benchmarks, by case."""
-    parts = [_HEAD.format(**results["settings"]), "## What was to be reached", floors_table(results), _missed(results)]
+    parts = [_head(results["settings"]), "## What was to be reached", floors_table(results), _missed(results)]
     for name, case in results["cases"].items():
         parts += _case(name, case, pictures.get(name, ()))
     parts += ["## Machine and versions", _facts(results["machine"] | results["versions"]), _ending(results)]
     return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
+
+
+def _head(settings: dict[str, float]) -> str:
+    words = {name: f"{value:g}" for name, value in settings.items()}
+    return string.Template(_HEAD.read_text()).substitute(words)
 
 
 def _missed(results: dict[str, Any]) -> str:
@@ -49,7 +42,7 @@ def _missed(results: dict[str, Any]) -> str:
 
 def _case(name: str, case: dict[str, Any], pictures: Sequence[str]) -> list[str]:
     module = importlib.import_module(f"benchmarks.cases.{name}")
-    parts = [f"## {module.TITLE[0].upper()}{module.TITLE[1:]}", _paragraphs(module.__doc__ or "")]
+    parts = [f"## {module.TITLE[0].upper()}{module.TITLE[1:]}", module.__doc__ or ""]
     if "error" in case:
         parts.append(f"This case failed: {case['error']}")
     if case.get("contenders"):
@@ -60,10 +53,6 @@ def _case(name: str, case: dict[str, Any], pictures: Sequence[str]) -> list[str]
     return parts
 
 
-def _paragraphs(docstring: str) -> str:
-    return textwrap.dedent(docstring).strip()
-
-
 def _many(case: dict[str, Any]) -> str:
     rows = []
     for team in case["contenders"]:
@@ -72,7 +61,7 @@ def _many(case: dict[str, Any]) -> str:
             made = [
                 f"{count.get('made', 0) / count['sent']:.2f}" if "made" in count else "" for count in team["samples"]
             ]
-            rows.append([team["label"], shown_spread(slowest, lambda value: f"{value:.2f}"), ", ".join(made)])
+            rows.append([team["label"], shown_spread(slowest, ".2f"), ", ".join(made)])
     return table(["", "slowest trainer, of the fastest", "images decoded for each one sent, in each round"], rows)
 
 
@@ -81,8 +70,8 @@ def _large(case: dict[str, Any]) -> str:
         return f"The pictures could not be compared with Pillow's: {case['look_error']}"
     found = case["difference_from_pillow"]
     return (
-        f"Against Pillow's antialiased result of the whole picture, headrace's differ by {found['mean']:.2f} levels of 255 in "
-        f"the mean over the pictures, {found['most']:.2f} in the worst of them."
+        f"Against Pillow's antialiased result of the whole picture, headrace's differ by {found['mean']:.2f} levels "
+        f"of 255 in the mean over the pictures, {found['most']:.2f} in the worst of them."
     )
 
 
@@ -91,11 +80,9 @@ def _memory(case: dict[str, Any]) -> str:
         return ""
     parts = table(["bound", "MiB"], [[name, f"{value:,.0f}"] for name, value in case["parts_mb"].items()])
     share = case["above_idle_mb"] / case["bound_mb"]
-    return (
-        f"{parts}\n\n`reserved` is one batch for each stream, with its encoded images. Together {case['bound_mb']:,.0f} MiB; with "
-        f"{case['streams']} streams stalled the server has {case['above_idle_mb']:,.0f} MiB more than the {case['idle_mb']:,.0f} "
-        f"MiB of the idle one, {share:.0%} of the bounds."
-    )
+    bounds = f"`reserved` is one batch for each stream, with its encoded images. Together {case['bound_mb']:,.0f} MiB"
+    found = f"the server has {case['above_idle_mb']:,.0f} MiB more than the {case['idle_mb']:,.0f} MiB of the idle one"
+    return f"{parts}\n\n{bounds}; with {case['streams']} streams stalled {found}, {share:.0%} of the bounds."
 
 
 def _wide(case: dict[str, Any]) -> str:
@@ -105,12 +92,13 @@ def _wide(case: dict[str, Any]) -> str:
         "resident_bytes_per_sample": "RAM, bytes a sample",
     }
     rows = [
-        [label, shown_spread(Spread.of([found[key] for found in case["rounds"]]), lambda value: f"{value:,.3g}")]
+        [label, shown_spread(Spread.of([found[key] for found in case["rounds"]]), ",.3g")]
         for key, label in figures.items()
         if case["rounds"]
     ]
     size = f"{case['samples']:,} samples; their index takes {case['index_bytes_per_sample']:.1f} bytes a sample. "
-    return f"{size}RAM is what the server has beyond one of a small folder, mapped files included.\n\n{table(['', ''], rows)}"
+    ram = "RAM is what the server has beyond one of a small folder, mapped files included."
+    return f"{size}{ram}\n\n{table(['', ''], rows)}"
 
 
 _OWN: dict[str, Callable[[dict[str, Any]], str]] = {"many": _many, "large": _large, "memory": _memory, "wide": _wide}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,8 +12,12 @@ from typing import Any
 
 from benchmarks.figures import Turn, images_per_second
 from benchmarks.processes import Failed, Server, Worker
+from benchmarks.procfs import children_cpu_seconds
 
 _STARTS_WITHIN = 90.0
+_SETTLES_WITHIN = 15.0
+_QUIET = 0.1
+"""Of a core."""
 _PATIENCE = 30.0
 """Seconds that a turn may take beyond those it was given: a batch of 32 at 10 images/s takes 3."""
 
@@ -57,6 +62,8 @@ class Stage:
         results: list[dict[str, Any]] = [{"name": c.name, "label": c.label, "turns": []} for c in contenders]
         with contextlib.ExitStack() as stack:
             workers = self._started(case, contenders, results, stack)
+            self._first_batches(case, workers, results)
+            self._settle(case)
             for number in range(self.rounds):
                 for result, worker in zip(results, workers, strict=True):
                     if worker is not None and "error" not in result and self.time_left:
@@ -82,10 +89,26 @@ class Stage:
         for worker, result in zip(workers, results, strict=True):
             if worker is not None:
                 try:
-                    result.update(worker.answer(_STARTS_WITHIN))
+                    worker.wait_until_up(_STARTS_WITHIN)
                 except Failed as error:
                     self._failed(case, result, error)
         return workers
+
+    def _first_batches(self, case: str, workers: Sequence[Worker | None], results: Sequence[dict[str, Any]]) -> None:
+        """One after the other, now that nobody is busy starting."""
+        for worker, result in zip(workers, results, strict=True):
+            if worker is not None and "error" not in result:
+                try:
+                    result["first_batch_ms"] = worker.first_batch(_STARTS_WITHIN)
+                except Failed as error:
+                    self._failed(case, result, error)
+
+    def _settle(self, case: str) -> None:
+        """Waits until nobody works any more: everybody has filled their queues, and waits for their turn."""
+        deadline, load = time.monotonic() + _SETTLES_WITHIN, 1.0
+        while load > _QUIET and time.monotonic() < deadline:
+            load = _load(0.5)
+        self.say(f"{case}: all are up, and use {load:.0%} of a core while they wait")
 
     def _turn(self, place: str, worker: Worker, result: dict[str, Any]) -> None:
         try:
@@ -100,6 +123,13 @@ class Stage:
     def _failed(self, place: str, result: dict[str, Any], error: Failed) -> None:
         result["error"] = str(error)
         self.say(f"{place}: {result['label']} FAILED: {error}")
+
+
+def _load(seconds: float) -> float:
+    """The cores that this process's descendants keep busy."""
+    before = children_cpu_seconds(os.getpid())
+    time.sleep(seconds)
+    return (children_cpu_seconds(os.getpid()) - before) / seconds
 
 
 def _worker(contender: Contender, servers: dict[tuple[str, ...], Server | str], stack: contextlib.ExitStack) -> Worker:

@@ -1,4 +1,4 @@
-"""The steps from `from_tensor_slices` to headrace, each as one would write it; docs/moving-from-tf-data.md shows them."""
+"""The steps from `from_tensor_slices` to headrace, each as one would write it; shown in docs/moving-from-tf-data.md."""
 
 from __future__ import annotations
 

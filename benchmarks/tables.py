@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from benchmarks import figures
@@ -33,18 +33,19 @@ def _floor(floor: Floor, results: dict[str, Any]) -> list[str]:
     return [*cells, floor.shown(found), "reached" if floor.met(found) else "**missed**"]
 
 
-_COLUMNS: tuple[tuple[str, Figure, Callable[[float], str]], ...] = (
-    ("images/s", figures.images_per_second, lambda value: f"{value:,.0f}"),
-    ("GB/s", figures.gigabytes_per_second, lambda value: f"{value:.2f}"),
-    ("trainer CPU, us/image", figures.cpu_us_per_image, lambda value: f"{value:,.1f}"),
-    ("trainer CPU, s/GB", figures.cpu_s_per_gigabyte, lambda value: f"{value:.3f}"),
-    ("server CPU, us/image", figures.server_cpu_us_per_image, lambda value: f"{value:,.0f}"),
+_COLUMNS: tuple[tuple[str, Figure, str, bool], ...] = (
+    ("images/s", figures.images_per_second, ",.0f", True),
+    ("GB/s", figures.gigabytes_per_second, ".2f", False),
+    ("trainer CPU, us/image", figures.cpu_us_per_image, ",.1f", True),
+    ("trainer CPU, s/GB", figures.cpu_s_per_gigabyte, ".3f", False),
+    ("server CPU, us/image", figures.server_cpu_us_per_image, ",.0f", False),
 )
+"""Each figure's name, how it is reckoned and written, and whether its spread is shown."""
 
 
 def contenders_table(contenders: Sequence[dict[str, Any]]) -> str:
     """Each contender's figures: the median, and between what the rounds lay."""
-    head = ["", *(name for name, _, _ in _COLUMNS), "first batch, ms"]
+    head = ["", *(column[0] for column in _COLUMNS), "first batch, ms"]
     return table(head, [_contender(found) for found in contenders])
 
 
@@ -52,16 +53,17 @@ def _contender(found: dict[str, Any]) -> list[str]:
     if not found["turns"]:
         return [found["label"], f"failed: {found.get('error', 'out of time')}", *[""] * len(_COLUMNS)]
     cells = [found["label"]]
-    for _, figure, shown in _COLUMNS:
+    for _, figure, form, with_spread in _COLUMNS:
         try:
-            cells.append(shown_spread(spread(found["turns"], figure), shown))
+            over = spread(found["turns"], figure)
+            cells.append(shown_spread(over, form) if with_spread else format(over.median, form))
         except KeyError:  # it has no server
             cells.append("")
     first = found.get("first_batch_ms")
     return [*cells, "" if first is None else f"{first:,.0f}"]
 
 
-def shown_spread(found: Spread, shown: Callable[[float], str]) -> str:
-    if found.low == found.high:
-        return shown(found.median)
-    return f"{shown(found.median)} ({shown(found.low)} to {shown(found.high)})"
+def shown_spread(found: Spread, form: str) -> str:
+    """The median and, where they differ, the least and the most, each written as `form` says."""
+    median, low, high = (format(value, form) for value in found)
+    return median if low == high else f"{median} ({low} to {high})"

@@ -1,8 +1,9 @@
 """A contender's process: makes its batches when told to, and says what they took.
 
-It is started with a JSON object: `batches` ("module:function", a generator of (images, bytes)), `arguments`, `watch` (the
-process of its server) and `fresh` (whether each turn begins anew). It answers each line on its standard input, a JSON
-object with `warm` and `seconds`, with one line. Imports are over before any clock runs.
+It is started with a JSON object: `batches` ("module:function", a generator of (images, bytes)), `arguments`, `watch`
+(its server's process) and `fresh` (whether each turn begins anew). When all is imported it says so. It answers each
+line on its standard input with one line: the first, which is empty, with the time to the first batch, unless it is
+`fresh`; any other, a JSON object with `warm` and `seconds`, with what a turn took.
 """
 
 from __future__ import annotations
@@ -53,11 +54,14 @@ def _say(message: dict[str, Any]) -> None:
 
 
 def _turns(make: Callable[..., Batches], spec: dict[str, Any]) -> None:
-    batches = None if spec["fresh"] else make(**spec["arguments"])
-    asked = time.perf_counter()
-    if batches is not None:
+    batches = None
+    _say({"up": True})
+    if not spec["fresh"]:
+        sys.stdin.readline()
+        asked = time.perf_counter()
+        batches = make(**spec["arguments"])
         next(batches)
-    _say({"first_batch_ms": (time.perf_counter() - asked) * 1e3})
+        _say({"first_batch_ms": (time.perf_counter() - asked) * 1e3})
     for line in sys.stdin:
         turn = json.loads(line)
         clock = turn["warm"], turn["seconds"], spec["watch"]

@@ -9,6 +9,7 @@ import tracemalloc
 from typing import Any
 
 import msgpack
+import numpy as np
 import pytest
 from hostile import OUTPUTS, Answer, Handler, batch_frame, end_frame, hostile, plain_frame, say_stream
 from hypothesis import given
@@ -25,8 +26,8 @@ HEADER = WHOLE[6 : 6 + frame.parse_prefix(WHOLE[:6])]
 PING = plain_frame(messages.Ping())
 
 
-def reader(data: bytes, **options: bool) -> FrameReader:
-    return FrameReader(io.BytesIO(data).readinto, OUTPUTS, **options)
+def reader(data: bytes, *, checksum: bool = False) -> FrameReader:
+    return FrameReader(io.BytesIO(data).readinto, OUTPUTS, checksum=checksum)
 
 
 def with_header(**changes: Any) -> bytes:
@@ -40,8 +41,6 @@ def framed(header: bytes, header_length: int | None = None, payload_length: int 
 
 
 def test_a_payload_lies_in_memory_of_its_own_aligned_for_tensorflow() -> None:
-    import numpy as np
-
     frames = reader(WHOLE + batch_frame(4, 4))
     (_, first), (_, second) = frames.read(), frames.read()
     starts = [np.frombuffer(payload, np.uint8).ctypes.data for payload in (first, second)]

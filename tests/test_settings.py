@@ -30,6 +30,8 @@ VALUES: dict[str, tuple[Any, Any, Any]] = {
     "on_error": ("raise", "replace", "raise"),
     "replace_budget": (0.5, 0.25, 0.0),
     "fingerprint": ("content", "names", "content"),
+    "index_dir": (Path("a"), Path("b"), Path("c")),
+    "rescan": ("always", "never", "always"),
     "custom_transforms": ({"a": "b:c"}, {"d": "e:f"}, {"g": "h:i"}),
     "decode_threads": (61, 62, 63),
     "read_threads": (5, 6, 7),
@@ -80,7 +82,7 @@ def _inline(value: Any) -> str:
         return "{" + ", ".join(f"{key} = {_inline(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(_inline, value)) + "]"
-    return json.dumps(value)
+    return json.dumps(str(value) if isinstance(value, Path) else value)
 
 
 def plain(value: Any) -> Any:

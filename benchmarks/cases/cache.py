@@ -29,7 +29,7 @@ def run(stage: Stage, work: Work) -> dict[str, Any]:
         if not stage.time_left:
             break
         try:
-            with Server(headrace_server(f"jpeg={folder}", "--cache-mb", _CACHE_MB)) as server:
+            with Server(headrace_server(f"jpeg={folder}", "--cache-mb", str(_CACHE_MB))) as server:
                 turns = _epochs(server)
         except Failed as error:
             return {"contenders": results, "error": str(error)}
@@ -46,7 +46,7 @@ def _epochs(server: Server) -> list[Turn]:
     batches = "benchmarks.contenders.headrace_client:epochs"
     turns = []
     with Worker(batches, arguments, watch=server.pid, fresh=True) as worker:
-        worker.answer(_PATIENCE)
+        worker.wait_until_up(_PATIENCE)
         for epoch in range(_EPOCHS):
             worker.begin(0, 0, epoch=epoch)  # one item is an epoch
             turns.append(worker.answer(_PATIENCE))

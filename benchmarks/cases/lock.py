@@ -1,7 +1,7 @@
 """What the server's Python costs per image: JPEGs of 8x8 pixels, so that next to nothing else is left to do.
 
-The whole server's CPU time per image, in all threads, bounds from above what runs under the interpreter's lock: it has the
-system's calls, the decoder and the event loop in it.
+The whole server's CPU time per image, in all threads, bounds from above what runs under the interpreter's lock: it has
+the system's calls, the decoder and the event loop in it.
 """
 
 from __future__ import annotations

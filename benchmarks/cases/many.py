@@ -49,7 +49,7 @@ def run(stage: Stage, work: Work) -> dict[str, Any]:
         batches = "benchmarks.contenders.headrace_client:arrays"
         workers = [stack.enter_context(Worker(batches, arguments, watch=server.pid, fresh=True)) for _ in range(_MOST)]
         for worker in workers:
-            worker.answer(_STARTS_WITHIN)
+            worker.wait_until_up(_STARTS_WITHIN)
         for number in range(stage.rounds):
             for team, result in zip(TEAMS, results, strict=True):
                 if stage.time_left and "error" not in result:

@@ -53,4 +53,5 @@ def _round(folder: Path, pictures: Path, count: int) -> dict[str, float]:
 def _first_batch(server: Server) -> float:
     arguments = {"address": server.address, "dataset": "wide", "transforms": RESIZE}
     with Worker("benchmarks.contenders.headrace_client:arrays", arguments) as worker:
-        return worker.answer(_PATIENCE)["first_batch_ms"]
+        worker.wait_until_up(_PATIENCE)
+        return worker.first_batch(_PATIENCE)

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 
 import httpx
 
+from .body import Body
+
 _CHUNK = 64 * 1024
 _MOST_IDLE = 4
 
@@ -126,6 +128,7 @@ class _Stream(httpx.SyncByteStream):
         self._transport, self._origin = transport, origin
         self._connection, self._response = connection, response
         self._socket = sock
+        self._body = Body(response, sock)
 
     def __iter__(self) -> Iterator[bytes]:
         with _mapped_errors(None):
@@ -135,7 +138,7 @@ class _Stream(httpx.SyncByteStream):
     def readinto(self, buffer: memoryview) -> int:
         """Receives up to `len(buffer)` bytes; 0 at the end. Raises httpx's errors."""
         with _mapped_errors(None):
-            return self._response.readinto(buffer)
+            return self._body.readinto(buffer)
 
     def abort(self) -> None:
         """Ends the connection at once, also under a thread that waits for it."""

@@ -11,9 +11,10 @@ from headrace_proto.transforms import Transform, transform_from_json
 from .errors import ConfigurationError, SampleError
 from .problems import Problem
 from .settings import DEFAULT_TRANSFORMS, DatasetSettings, Policy
-from .sources.base import Source
 from .sources.arrays import array_folders, open_arrays
+from .sources.base import Source
 from .sources.folder import open_folder
+from .sources.saved import SavedIndexes
 from .transforms.custom import CustomTransforms
 from .transforms.pipeline import PlanError, compile_pipeline
 
@@ -38,9 +39,7 @@ class Dataset:
         return {
             "name": self.name,
             "fingerprint": self.source.fingerprint,
-            "splits": {
-                name: {"samples": len(index), "labels": index.labelled} for name, index in splits.items()
-            },
+            "splits": {name: {"samples": len(index), "labels": index.labelled} for name, index in splits.items()},
             "classes": None if classes is None else list(classes),
             "fields": ["image", "label", "key"] if labelled else ["image", "key"],
             "transforms": [transform.to_json() for transform in self.transforms],
@@ -69,11 +68,16 @@ class Catalog:
 
 
 def open_dataset(
-    name: str, settings: DatasetSettings, custom: CustomTransforms, progress: Callable[[str, int], None]
+    name: str,
+    settings: DatasetSettings,
+    custom: CustomTransforms,
+    progress: Callable[[str, int], None],
+    saved: SavedIndexes | None = None,
 ) -> Dataset:
     """Indexes a folder, of image files or of arrays, and checks that its default transforms make a batch.
 
-    `progress(name, files)` is called while the folder is scanned. Raises ConfigurationError.
+    `progress(name, files)` is called while the folder is scanned, which it is not if its index is among those `saved`.
+    Raises ConfigurationError.
     """
     of_arrays = bool(array_folders(settings.path))
     given = settings.transforms
@@ -82,7 +86,7 @@ def open_dataset(
     transforms = tuple(transform_from_json(item) for item in given)
     if not of_arrays:  # before the folder is scanned, which may take long
         _check_transforms(name, transforms, custom)
-    source = _open_source(name, settings, of_arrays, lambda count: progress(name, count))
+    source = _open_source(name, settings, of_arrays, lambda count: progress(name, count), saved)
     if of_arrays:
         for index in source.splits.values():
             _check_transforms(name, transforms, custom, index.image_shape)
@@ -91,12 +95,18 @@ def open_dataset(
     return Dataset(source, transforms, settings.on_error, settings.replace_budget)
 
 
-def _open_source(name: str, settings: DatasetSettings, of_arrays: bool, progress: Callable[[int], None]) -> Source:
-    content = settings.fingerprint == "content"
+def _open_source(
+    name: str,
+    settings: DatasetSettings,
+    of_arrays: bool,
+    progress: Callable[[int], None],
+    saved: SavedIndexes | None,
+) -> Source:
+    path, content = settings.path, settings.fingerprint == "content"
     if of_arrays:
-        return open_arrays(settings.path, name=name, content=content, hash_progress=progress)
+        return open_arrays(path, name=name, content=content, hash_progress=progress)
     try:
-        return open_folder(settings.path, name=name, content=content, progress=progress, hash_progress=progress)
+        return open_folder(path, name=name, content=content, progress=progress, hash_progress=progress, saved=saved)
     except SampleError as error:
         raise ConfigurationError(f"cannot take the fingerprint of the content: {error}") from error
 

@@ -42,7 +42,7 @@ class Reader:
         return max(1, min(_LONGEST_RUN, int(_RUN_SECONDS / self._mean_seconds)))
 
     def read(self, source: Source, split: str, sample: int) -> bytes | Decoded:
-        """One sample as its source has it. A read that fails is tried again, later and later; the last error is raised."""
+        """One sample. A read that fails is tried again, later and later; the last error is raised."""
         pause = _FIRST_PAUSE
         for attempt in range(self._retries + 1):
             began = time.perf_counter()

@@ -59,8 +59,8 @@ class SampleMaker:
     def make(self, sample: int, data: Material, out: NDArray[Any], read: Read) -> Made:
         """Fills the slot `out` from what a sample is made of.
 
-        Where bytes cannot be decoded, the plan's dataset says whether SampleUndecodable is raised or a good sample takes
-        its place; that one is read with `read`. Raises SampleUnavailable as `read` does, and SampleFailed where a
+        Where that cannot be decoded, the plan's dataset says whether SampleUndecodable is raised or a good sample
+        takes its place; that one is read with `read`. Raises SampleUnavailable as `read` does, and SampleFailed where a
         transform of the operator's does not do what it declared.
         """
         try:

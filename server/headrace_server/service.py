@@ -21,6 +21,7 @@ from .plans import PlanStore, ResolvedPlan
 from .problems import Problem
 from .reading import Reader
 from .settings import Settings
+from .sources.saved import SavedIndexes
 from .streams import Stream, StreamLimits, StreamRequest
 from .transforms.custom import CustomTransforms
 
@@ -34,8 +35,10 @@ class Service:
     def __init__(self, settings: Settings, progress: Callable[[str, int], None]) -> None:
         self.settings = settings
         self.custom = CustomTransforms.load(settings.custom_transforms)
+        saved = None if settings.index_dir is None else SavedIndexes(settings.index_dir, settings.rescan)
         self.catalog = Catalog(
-            open_dataset(name, dataset, self.custom, progress) for name, dataset in settings.all_datasets().items()
+            open_dataset(name, dataset, self.custom, progress, saved)
+            for name, dataset in settings.all_datasets().items()
         )
         self.plans = PlanStore(self.catalog, self.custom)
         self.draining = asyncio.Event()

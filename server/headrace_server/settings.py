@@ -15,6 +15,7 @@ from headrace_proto.checks import found
 from headrace_proto.transforms import transform_from_json
 
 from .errors import ConfigurationError
+from .sources.rescan import Rescan
 
 CONFIG_FILE = "headrace.toml"
 """Read from the working directory where no --config says otherwise."""
@@ -76,6 +77,13 @@ class Settings(BaseSettings):
     )
     fingerprint: FingerprintMode = Field(
         default="names", description="what tells data apart: names and sizes, or the files' content too"
+    )
+    index_dir: Path | None = Field(
+        default=None, description="folder where the indexes of folders of images are kept for the next start"
+    )
+    rescan: Rescan = Field(
+        default="changed",
+        description="when a folder with a kept index is scanned: a directory in it changed; always; never",
     )
     custom_transforms: dict[str, str] = Field(
         default={}, description='transforms of your own, by name, as "module:function"'

@@ -43,12 +43,13 @@ class StreamLimits:
     ping_seconds: float
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Ahead:
-    """A batch that is being made, and the bytes that it took from the budget."""
+    """A batch that is being made, and the bytes that it took from the budget: for itself, and for what it reads."""
 
     assembly: Assembly
     taken: int
+    reading: int
 
 
 class Stream:
@@ -95,22 +96,23 @@ class Stream:
     def _fill(self) -> bool:
         """Begins as many batches as fit; one at least. False when there are none left."""
         while self._next is not None and len(self._ahead) < self._limits.window:
-            cost = self._cost(self._next) if self._ahead else 0  # the first is the one reserved
-            if cost and not self._limits.budget.take(cost):
+            size, reading = self._cost(self._next) if self._ahead else (0, 0)  # the first is the one reserved
+            if size and not self._limits.budget.take(size + reading):
                 break
             assembly = self._next.assemble(self._workshop, self._client, self._on_done)
-            self._ahead.append(_Ahead(assembly, cost))
+            self._ahead.append(_Ahead(assembly, size, reading))
             self._next = next(self._addresses, None)
         return bool(self._ahead)
 
-    def _cost(self, address: Address) -> int:
+    def _cost(self, address: Address) -> tuple[int, int]:
+        """Bytes of a batch, and of the encoded samples until it is made."""
         count = address.stop - address.start
-        return address.plan.batch_bytes(count) + count * address.plan.mean_size
+        return address.plan.batch_bytes(count), count * address.plan.mean_size
 
     def _drop(self, ahead: _Ahead) -> None:
         ahead.assembly.ignore(self._on_done)
         self._workshop.lending.release(ahead.assembly)
-        self._limits.budget.give_back(ahead.taken)
+        self._limits.budget.give_back(ahead.taken + ahead.reading)
 
     def _end(self, position: int, reason: str) -> Frame:
         return self._plain(messages.End(self.request.epoch, position, reason))
@@ -120,7 +122,17 @@ class Stream:
 
     def _on_done(self) -> None:
         if not self._loop.is_closed():  # a batch may be finished after the server has ended
-            self._loop.call_soon_threadsafe(self._progress.set)
+            self._loop.call_soon_threadsafe(self._advance)
+
+    def _advance(self) -> None:
+        """A batch is done: what it took for reading serves others, also while this stream's client takes nothing."""
+        self._progress.set()
+        for ahead in self._ahead:
+            if ahead.reading and ahead.assembly.done:
+                self._limits.budget.give_back(ahead.reading)
+                ahead.reading = 0
+        if self._ahead:
+            self._fill()
 
     async def _made_progress(self) -> bool:
         """Waits until a batch is done, and says whether one was before it is time for a ping."""

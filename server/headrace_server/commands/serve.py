@@ -35,7 +35,7 @@ class Serve:
             if name == "data":
                 continue
             flag, default = f"--{name.replace('_', '-')}", field.get_default(call_default_factory=True)
-            shown = default if isinstance(default, (str, int, float)) else json.dumps(default)
+            shown = _shown(default)
             help_text = f"{field.description} (default: {shown})".replace("%", "%%")
             parser.add_argument(flag, dest=name, metavar=_metavar(default), help=help_text)
 
@@ -85,7 +85,13 @@ class _Progress:
             print(f"headrace: {name}: {files:,} files so far", file=sys.stderr, flush=True)
 
 
+def _shown(default: Any) -> Any:
+    if default is None:
+        return "none"
+    return default if isinstance(default, (str, int, float)) else json.dumps(default)
+
+
 def _metavar(default: Any) -> str:
     if isinstance(default, (list, dict)):
         return "JSON"
-    return "TEXT" if isinstance(default, str) else "NUMBER"
+    return "TEXT" if default is None or isinstance(default, str) else "NUMBER"

@@ -84,10 +84,8 @@ def array_folders(path: str | os.PathLike[str]) -> dict[str, Path]:
     if not (root / IMAGE).is_file():
         return dict(sorted(below.items()))
     if below:
-        raise ConfigurationError(
-            f"{text_of(os.fsencode(root))[0]} holds {IMAGE}, and so do split folders in it ({', '.join(sorted(below))}); "
-            "expected one or the other"
-        )
+        shown, also = text_of(os.fsencode(root))[0], ", ".join(sorted(below))
+        raise ConfigurationError(f"{shown} holds {IMAGE}, and so do folders in it ({also}); keep one or the other")
     return {ONLY_SPLIT: root}
 
 

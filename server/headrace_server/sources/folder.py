@@ -6,11 +6,15 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from headrace_server.errors import ConfigurationError, SampleChanged, SampleError, SampleUnavailable, SampleVanished
 from headrace_server.index import Index, Listing, fingerprint, text_of
 from headrace_server.sources.base import Progress, content_digests, unheard
+from headrace_server.sources.saved import SavedIndexes, Snapshot
 from headrace_server.sources.scan import EXTENSIONS, path_parts, scan
 from headrace_server.sources.splits import ONLY_SPLIT, is_split
 
@@ -72,8 +76,9 @@ def open_folder(
     threads: int = 16,
     progress: Progress = unheard,
     hash_progress: Progress = unheard,
+    saved: SavedIndexes | None = None,
 ) -> FolderSource:
-    """Scan a folder of images and index it.
+    """Index a folder of images: scan it, or take the index that an earlier start has saved.
 
     Args:
         path: the folder.
@@ -82,23 +87,31 @@ def open_folder(
         threads: how many directories are listed, or files read, at the same time.
         progress: is told how many images were found so far.
         hash_progress: is told how many images of the split in hand were read so far, where `content` is set.
+        saved: where indexes are kept from start to start; None scans every time.
 
     Raises:
         ConfigurationError: there is no such folder, it cannot be read, or it holds no images.
         SampleError: with `content`, an image cannot be read.
     """
     root = _resolve(path)
-    found = scan(root, threads=threads, progress=progress)
-    splits, left_out = arrange(found.listings)
-    skipped = found.skipped + left_out
-    if not splits:
-        raise ConfigurationError(_no_images(path, skipped))
-    own_name = os.path.basename(os.path.abspath(path)) or "root"
-    source = FolderSource(name or text_of(os.fsencode(own_name))[0], root, splits, skipped, fingerprint(splits))
-    if not content:
-        return source
-    contents = {split: content_digests(source, split, threads=threads, progress=hash_progress) for split in splits}
-    return replace(source, fingerprint=fingerprint(splits, contents))
+    own_name = name or text_of(os.fsencode(os.path.basename(os.path.abspath(path)) or "root"))[0]
+    snapshot = saved.load(root, content) if saved is not None else None
+    if snapshot is None:
+        found = scan(root, threads=threads, progress=progress)
+        splits, left_out = arrange(found.listings)
+        skipped = found.skipped + left_out
+        if not splits:
+            raise ConfigurationError(_no_images(path, skipped))
+        unread = FolderSource(own_name, root, splits, skipped, "")
+        contents = _digests(unread, threads, hash_progress) if content else None
+        snapshot = Snapshot(splits, skipped, fingerprint(splits, contents), found.directories)
+        if saved is not None:
+            saved.save(root, content, snapshot)
+    return FolderSource(own_name, root, snapshot.splits, snapshot.skipped, snapshot.fingerprint)
+
+
+def _digests(source: FolderSource, threads: int, progress: Progress) -> dict[str, NDArray[np.uint8]]:
+    return {split: content_digests(source, split, threads=threads, progress=progress) for split in source.splits}
 
 
 def _resolve(path: str | os.PathLike[str]) -> bytes:

@@ -38,11 +38,12 @@ def label_column(path: Path, count: int, classes: tuple[str, ...] | None) -> NDA
     column = map_array(path)
     if column.shape != (count,) or not np.issubdtype(column.dtype, np.integer):
         raise ConfigurationError(
-            f"{path} is {column.dtype} of shape {column.shape}; expected integers of shape ({count},), one for each image"
+            f"{path} is {column.dtype} of shape {column.shape}; "
+            f"expected integers of shape ({count},), one for each image"
         )
     if column.dtype == np.uint64 and column.max() > np.iinfo(np.int64).max:
         raise ConfigurationError(f"{path} holds the label {column.max()}; expected labels that int64 can hold")
-    if classes is not None and not (0 <= column.min() and column.max() < len(classes)):
+    if classes is not None and not (column.min() >= 0 and column.max() < len(classes)):
         raise ConfigurationError(
             f"{path} holds labels from {column.min()} to {column.max()}; "
             f"expected 0 to {len(classes) - 1}, as there are {len(classes)} class names"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,16 +30,27 @@ LINK_UP = "link to a folder above itself"
 LINK_BROKEN = "broken link"
 VANISHED = "vanished during the scan"
 
+UNSETTLED = -1
+"""Stands for the time of a directory that had just changed when it was listed.
+
+Clocks of file systems tick some hundred times a second, so what changes next may not show in its time.
+"""
+_TICK_NS = 20_000_000
+
 # Entries examined in one go. A larger directory is shared out between the threads.
 _CHUNK = 1024
 
 
 @dataclass(frozen=True)
 class Scan:
-    """The directories that hold images, sorted by their path's parts, and how much was left out, by reason."""
+    """What a walk found."""
 
     listings: list[Listing]
+    """The directories that hold images, sorted by their path's parts."""
     skipped: Counter[str]
+    """How much was left out, by reason."""
+    directories: dict[bytes, int]
+    """Every directory that was listed, by its real path, and when it had last been modified (ns), or `UNSETTLED`."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +100,7 @@ def scan(root: bytes, *, threads: int = 16, progress: Progress = unheard) -> Sca
                     progress(count)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-    return Scan([_merge(parts[path]) for path in sorted(parts, key=path_parts)], skipped)
+    return Scan([_merge(parts[path]) for path in sorted(parts, key=path_parts)], skipped, walk.directories)
 
 
 def path_parts(path: bytes) -> list[bytes]:
@@ -111,6 +123,7 @@ class _Walk:
     """The tasks under way: each lists a directory, or examines a part of a large one, and starts those below it."""
 
     def __init__(self, root: bytes, pool: ThreadPoolExecutor, spare_chunks: int) -> None:
+        self.directories: dict[bytes, int] = {}
         self._root = root
         self._pool = pool
         self._spare = Semaphore(spare_chunks)
@@ -135,6 +148,7 @@ class _Walk:
     def _list(self, folder: _Folder) -> tuple[Listing, Counter[str]]:
         found = _Found(folder)
         try:
+            self.directories[folder.real] = _settled_time(folder.real)
             with os.scandir(folder.real) as entries:
                 while chunk := list(islice(entries, _CHUNK)):
                     # With no room for more tasks it does the work itself, which bounds the entries held in memory.
@@ -160,6 +174,11 @@ class _Walk:
         for folder in found.folders:
             self._submit(self._list, folder)
         return Listing.sorted_by_name(found.folder.path, found.names, found.sizes, found.mtimes_ns), found.skipped
+
+
+def _settled_time(directory: bytes) -> int:
+    modified = os.stat(directory).st_mtime_ns
+    return modified if time.time_ns() - modified > _TICK_NS else UNSETTLED
 
 
 def _place(error: OSError, folder: _Folder) -> str:

@@ -154,7 +154,9 @@ def compile_pipeline(
     steps = tuple(_step(transform, index, custom) for index, transform in enumerate(pixels))
     shape = _DECODED if image_shape is None else Shape(*image_shape)
     if steps and shape.channels not in (1, 3):
-        raise PlanError(f"transforms of pixels take images of 1 or 3 channels, and these have {shape.channels}: name none")
+        raise PlanError(
+            f"transforms of pixels take images of 1 or 3 channels, and these have {shape.channels}: name none"
+        )
     for step in steps:
         shape = step.shape(shape)
     sides = _one_size(shape, "before Normalize" if normalize else "at the end")
