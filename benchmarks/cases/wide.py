@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.made_up import save
 from benchmarks.processes import Failed, Server, Worker, headrace_server
 from benchmarks.procfs import resident_bytes
 from benchmarks.stage import Stage
-from benchmarks.wide_server import load, save
 from benchmarks.work import RESIZE, Work
 
 TITLE = "wide: ten million samples"
@@ -19,31 +19,31 @@ _PATIENCE = 60.0
 
 def run(stage: Stage, work: Work) -> dict[str, Any]:
     count = int(SAMPLES * stage.scale)
-    folder = stage.data / f"wide-{count}"
+    root, indexes = stage.data / f"wide-{count}", stage.data / f"wide-{count}-index"
     stage.say(f"wide: an index of {count:,} samples")
-    save(folder, count)
-    index, _ = load(folder)
+    nbytes = save(root, indexes, count).nbytes
+    large = headrace_server(f"wide={root}", "--index-dir", indexes)
     runs, error = [], None
     for _ in range(stage.rounds):
         try:
-            runs.append(_round(folder, work.jpegs(), count))
+            runs.append(_round(large, work.jpegs(), count))
         except Failed as failure:
             error = str(failure)
             break
         stage.say(f"wide: up after {runs[-1]['start_s']:.2f} s, first batch after {runs[-1]['first_batch_ms']:.0f} ms")
     failed = {} if error is None else {"error": error}
-    return {"samples": count, "index_bytes_per_sample": index.nbytes / count, "rounds": runs, **failed}
+    return {"samples": count, "index_bytes_per_sample": nbytes / count, "rounds": runs, **failed}
 
 
-def _round(folder: Path, pictures: Path, count: int) -> dict[str, float]:
+def _round(large: list[str], pictures: Path, count: int) -> dict[str, float]:
     """One server from its start to its first batch; the client's first batch is from `connect` on."""
-    words = headrace_server(f"wide={pictures}")
-    # The same server without the large index, for what it takes anyway.
-    with Server(words) as plain:
+    # The same server with a small folder, for what it takes anyway.
+    with Server(headrace_server(f"wide={pictures}")) as plain:
         _first_batch(plain)
         idle = resident_bytes(plain.pid, files=True)
     began = time.monotonic()
-    with Server(["benchmarks.wide_server", str(folder), *words[2:]]) as server:
+    picture = next(pictures.rglob("*.jpg"))
+    with Server(["benchmarks.wide_server", str(picture), *large[2:]]) as server:
         start = time.monotonic() - began
         first = _first_batch(server)
         resident = resident_bytes(server.pid, files=True) - idle
