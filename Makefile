@@ -3,11 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help demo test lint format clean
+.PHONY: help demo test bench lint format clean
 
 help:
 	@echo "make demo    serve real images, train on them, and see how well it goes (two minutes)"
 	@echo "make test    ruff, mypy and the whole test suite"
+	@echo "make bench   headrace beside its peers, and docs/benchmarks.md (a quarter of an hour; the machine should be quiet)"
 	@echo "make format  let ruff put the code in order"
 	@echo "make clean   remove the virtual environment and what the demo made"
 
@@ -16,6 +17,15 @@ demo: $(INSTALLED)
 
 test: lint
 	$(BIN)/python -m pytest -q
+
+BENCHED := .venv/.benched
+
+bench: $(BENCHED)
+	$(BIN)/python -m benchmarks
+
+$(BENCHED): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,bench]"
+	@touch $@
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -35,7 +35,7 @@ def made_up_index(count: int) -> Index:
 
 
 def save(root: Path, indexes: Path, count: int) -> Index:
-    """Saves an index of files in `root`, where only the folders are; the server finds that none of these has changed."""
+    """Saves an index of files in `root`, where only the folders are; the server finds them unchanged."""
     index = made_up_index(count)
     folders = [root, *(root / name for name in index.classes or ())]
     for folder in folders:

@@ -35,7 +35,7 @@ def page(results: dict[str, Any]) -> str:
     rate = ratio(ours, turns["generator"], figures.images_per_second).median
     cpu = ratio(turns["paths_and_map"], ours, figures.cpu_us_per_image).median
     words["gain"] = f", {rate:.1f} times the generator's"
-    words["saving"] = f", a {cpu:.0f}th of what decoding on the trainer takes"
+    words["saving"] = f", {cpu:.0f} times less than decoding there takes"
     words["helpers"] = _helpers(_STEPS.read_text())
     words["slow_generator"] = _slow(results, "generator", "With 100 ms of latency a read it is {} images/s.")
     words["slow_thread"] = _slow(

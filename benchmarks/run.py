@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import signal
+import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -21,8 +23,15 @@ _BUILD = ROOT / "build" / "benchmarks"
 
 def main(words: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(words)
+    importlib.import_module("benchmarks.plots")  # what is missing for the pages shows before the run
+    if arguments.pages:
+        output = arguments.output or ROOT / "docs"
+        write(json.loads((output / "benchmarks" / "results.json").read_text()), output)
+        return 0
+    # However this process ends, its children end first.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     began = time.monotonic()
-    seconds, rounds, scale = (1.0, 2, 0.1) if arguments.quick else (arguments.seconds, arguments.rounds, 1.0)
+    seconds, rounds, scale = (1.0, 1, 0.1) if arguments.quick else (arguments.seconds, arguments.rounds, 1.0)
     stage = Stage(
         data=_BUILD / "data",
         seconds=seconds,
@@ -43,10 +52,10 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def write(results: dict[str, Any], output: Path) -> None:
     """The results as JSON, and the pages and pictures made from them."""
-    from benchmarks import moving_page, plots, report
-
     (output / "benchmarks").mkdir(parents=True, exist_ok=True)
     (output / "benchmarks" / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    from benchmarks import moving_page, plots, report
+
     pictures = plots.draw(results, output / "benchmarks")
     (output / "benchmarks.md").write_text(report.page(results, pictures))
     try:
@@ -88,9 +97,12 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks", description="headrace beside its peers and its limits"
     )
     parser.add_argument("--only", nargs="+", choices=CASES, metavar="CASE", help=f"of {', '.join(CASES)}")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each turn, after a warm-up (default: 3)")
+    parser.add_argument(
+        "--seconds", type=float, default=3.0, help="of each turn, after a warm-up of at most one (default: 3)"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="turns of each contender (default: 3)")
     parser.add_argument("--minutes", type=float, default=20.0, help="no turn begins after these (default: 20)")
     parser.add_argument("--quick", action="store_true", help="less of everything, in minutes; to see that it works")
+    parser.add_argument("--pages", action="store_true", help="only write the pages again, from results.json")
     parser.add_argument("--output", type=Path, help="default: docs, but build/benchmarks with --quick and --only")
     return parser

@@ -86,10 +86,11 @@ class Stage:
             except Failed as error:
                 workers.append(None)
                 self._failed(case, result, error)
+        deadline = time.monotonic() + _STARTS_WITHIN
         for worker, result in zip(workers, results, strict=True):
             if worker is not None:
                 try:
-                    worker.wait_until_up(_STARTS_WITHIN)
+                    worker.wait_until_up(max(1.0, deadline - time.monotonic()))
                 except Failed as error:
                     self._failed(case, result, error)
         return workers

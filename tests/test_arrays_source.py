@@ -142,7 +142,7 @@ def test_transforms_of_pixels_refuse_other_numbers_of_channels(server: ServerPro
     with Api(server) as api:
         answer = api.post("/v1/plans", json={"dataset": "wide", "transforms": [{"name": "CenterCrop", "size": 2}]})
     assert answer.status_code == 422
-    assert "these images have 5" in answer.json()["detail"]
+    assert "these have 5" in answer.json()["detail"]
 
 
 def test_slices_and_streams_agree_byte_for_byte(server: ServerProcess) -> None:
@@ -297,7 +297,7 @@ def test_default_transforms_that_do_not_fit_the_arrays_are_refused_and_those_tha
     settings = DatasetSettings(
         path=tmp_path, transforms=[{"name": "CenterCrop", "size": 2}], on_error="raise", replace_budget=0
     )
-    with pytest.raises(ConfigurationError, match="dataset f: its default transforms: .*have 5"):
+    with pytest.raises(ConfigurationError, match=r"dataset f: its default transforms: .*have 5"):
         open_dataset("f", settings, CustomTransforms({}), lambda name, files: None)
     save(tmp_path, pictures(3, 4, 4, 3))
     dataset = open_dataset("f", settings, CustomTransforms({}), lambda name, files: None)

@@ -33,6 +33,7 @@ VALUES: dict[str, tuple[Any, Any, Any]] = {
     "index_dir": (Path("a"), Path("b"), Path("c")),
     "rescan": ("always", "never", "always"),
     "custom_transforms": ({"a": "b:c"}, {"d": "e:f"}, {"g": "h:i"}),
+    "processes": (2, 3, 4),
     "decode_threads": (61, 62, 63),
     "read_threads": (5, 6, 7),
     "memory_mb": (10, 20, 30),

@@ -2,6 +2,7 @@
 
 ServerError
 ├── ConfigurationError        the operator misused it: a folder that is not there, no images in it, ...
+├── WorkersFailed             the processes that should serve do not stay alive, or do not end
 ├── UnknownSplit              a name that the dataset does not have
 └── SampleError               one sample failed; says which, at which stage, and why
     ├── SampleUndecodable     its content cannot be decoded: a pure function of its bytes, so it may be replaced
@@ -22,6 +23,10 @@ class ServerError(Exception):
 
 class ConfigurationError(ServerError):
     """The server was asked for something that it cannot serve; the message is one line for the operator."""
+
+
+class WorkersFailed(ServerError):
+    """The processes of a server ended one after the other, or did not end when told to; one line for the operator."""
 
 
 class UnknownSplit(ServerError, LookupError):

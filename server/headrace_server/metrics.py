@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from functools import partial
+from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest, values
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from headrace_proto import messages
 
-from .budget import Budget
 from .frames import Frame
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics:
-    """The server's counters and gauges, in a registry of their own."""
+    """The server's counters and gauges, in a registry of their own; several processes give the sums over them all."""
 
-    def __init__(self, budget: Budget, open_streams: Callable[[], int]) -> None:
+    def __init__(self, shared: Path | None = None) -> None:
+        """`shared` is the directory of this process's numbers and the other processes', see `share_metrics`."""
         registry = self._registry = CollectorRegistry()
         dataset = ["dataset"]
         self._batches = Counter("headrace_batches", "Batches sent", dataset, registry=registry)
@@ -27,10 +30,14 @@ class Metrics:
             "headrace_replaced", "Samples that cannot be decoded, sent replaced", dataset, registry=registry
         )
         self._failures = Counter("headrace_failures", "Batches that failed", [*dataset, "code"], registry=registry)
-        Gauge("headrace_streams", "Streams open now", registry=registry).set_function(open_streams)
-        used = Gauge("headrace_memory_used_bytes", "Bytes that work ahead has taken", registry=registry)
-        used.set_function(lambda: budget.used)
-        Gauge("headrace_memory_bytes", "Bytes that work ahead may take", registry=registry).set(budget.total)
+        # Set when they change: other processes read them from a file, and cannot ask.
+        gauge = partial(Gauge, registry=registry, multiprocess_mode="livesum")
+        self.streams = gauge("headrace_streams", "Streams open now").set
+        self.memory_used = gauge("headrace_memory_used_bytes", "Bytes that work ahead has taken").set
+        self.memory = gauge("headrace_memory_bytes", "Bytes that work ahead may take").set
+        if shared is not None:
+            self._registry = CollectorRegistry()
+            MultiProcessCollector(self._registry, str(shared))  # type: ignore[no-untyped-call]
 
     def count(self, frame: Frame, dataset: str) -> None:
         """Counts a frame that was sent."""
@@ -48,3 +55,17 @@ class Metrics:
 
     def text(self) -> bytes:
         return generate_latest(self._registry)
+
+
+def share_metrics(shared: Path, number: int) -> None:
+    """Lets all metrics that are made from now on be kept in files of process `number`, for every process to read.
+
+    A process that takes the place of one that ended goes on counting where it stopped.
+    """
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(shared)
+    values.ValueClass = values.MultiProcessValue(lambda: number)  # type: ignore[no-untyped-call]
+
+
+def forget_gauges(shared: Path, number: int) -> None:
+    """What was going on in a process that has ended; its counters stay."""
+    mark_process_dead(number, str(shared))  # type: ignore[no-untyped-call]

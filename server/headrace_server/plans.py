@@ -17,14 +17,13 @@ from .catalog import Catalog, Dataset
 from .decode import engine
 from .errors import UnknownSplit
 from .order import Order, epoch_order
+from .plan_files import KEPT, PlanFiles
 from .problems import Problem
 from .sources.arrays import ArraysSource, Gather
 from .sources.base import SampleIndex, find_split
 from .transforms.custom import CustomTransforms
 from .transforms.pipeline import Pipeline, PlanError, compile_pipeline
 
-KEPT = 1024
-"""Plans that a server remembers; one that it has forgotten is posted again."""
 LABEL, KEY = Output("label", "int64", ()), Output("key", arrays.STRING, ())
 
 
@@ -111,8 +110,9 @@ def _gather(dataset: Dataset, split: str, pipeline: Pipeline) -> Gather | None:
 class PlanStore:
     """The plans that clients have posted, by id; the longest unused is forgotten first."""
 
-    def __init__(self, catalog: Catalog, custom: CustomTransforms) -> None:
-        self._catalog, self._custom = catalog, custom
+    def __init__(self, catalog: Catalog, custom: CustomTransforms, files: PlanFiles | None = None) -> None:
+        """`files` keep the plans that were posted to other processes of this server, too."""
+        self._catalog, self._custom, self._files = catalog, custom, files
         self._plans: OrderedDict[str, ResolvedPlan] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -123,19 +123,30 @@ class PlanStore:
         except ValueError as error:
             raise Problem(422, "invalid plan", str(error)) from error
         resolved = resolve(plan, self._catalog, self._custom)
+        if self._files is not None:  # before it is answered: the next request may reach another process
+            try:
+                self._files.put(resolved.info.id, plan.to_json())
+            except OSError as error:
+                raise Problem(503, "cannot keep the plan", f"in the server's temporary directory: {error}") from error
+        return self._remember(resolved)
+
+    def get(self, plan_id: str) -> ResolvedPlan:
+        """Raises Problem (404) telling the client to post the plan again."""
+        with self._lock:
+            resolved = self._plans.get(plan_id)
+            if resolved is not None:
+                self._plans.move_to_end(plan_id)
+                return resolved
+        data = None if self._files is None else self._files.get(plan_id)
+        if data is None:
+            detail = f"this server does not know the plan {plan_id[:64]!r}; POST it to /v1/plans again"
+            raise Problem(404, "no such plan", detail, code="unknown-plan")
+        return self._remember(resolve(Plan.from_json(data), self._catalog, self._custom))
+
+    def _remember(self, resolved: ResolvedPlan) -> ResolvedPlan:
         with self._lock:
             resolved = self._plans.setdefault(resolved.info.id, resolved)
             self._plans.move_to_end(resolved.info.id)
             while len(self._plans) > KEPT:
                 self._plans.popitem(last=False)
         return resolved
-
-    def get(self, plan_id: str) -> ResolvedPlan:
-        """Raises Problem (404) telling the client to post the plan again."""
-        with self._lock:
-            try:
-                self._plans.move_to_end(plan_id)
-                return self._plans[plan_id]
-            except KeyError:
-                detail = f"this server does not know the plan {plan_id[:64]!r}; POST it to /v1/plans again"
-                raise Problem(404, "no such plan", detail, code="unknown-plan") from None

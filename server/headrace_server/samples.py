@@ -114,8 +114,8 @@ class SampleMaker:
         return CacheKey(self.plan.dataset.name, self.plan.info.split, beginning, sample)
 
     def _labels(self, sample: int) -> dict[str, Any]:
-        if not self.plan.index.labelled:
-            return {}
+        if not self.plan.pipeline.looks_at_labels or not self.plan.index.labelled:
+            return {}  # looking one up costs more than a flip
         return {"label": int(self.plan.index.labels(np.array([sample]))[0])}
 
     def _names(self, sample: int) -> dict[str, str]:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import shutil
 import signal
 import socket
+import sys
 from collections.abc import Callable
 
 import uvicorn
@@ -12,7 +16,9 @@ import uvicorn
 from .app import create_app
 from .errors import ConfigurationError
 from .logs import logger
-from .service import Service
+from .metrics import forget_gauges, share_metrics
+from .processes import Supervisor, awaited_signals, orphaned, run_directory
+from .service import Holdings, Service
 from .settings import Settings
 from .wire import PayloadProtocol
 
@@ -39,20 +45,41 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises ConfigurationError where the address is taken or is none of this machine's."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+def listen(host: str, port: int, count: int = 1) -> list[socket.socket]:
+    """Listening sockets on one address. Raises ConfigurationError where it is taken or is none of this machine's.
+
+    On Linux the kernel spreads connections over the sockets by a hash: were one shared, the same few processes would
+    be woken first and take most. Elsewhere there is no such spreading, and one is shared.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            first = stack.enter_context(_bound(host, port, shared=False))  # fails where others listen, of whatever kind
+            sockets = [first]
+            if sys.platform == "linux" and count > 1:
+                first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                port = first.getsockname()[1]
+                sockets += [stack.enter_context(_bound(host, port, shared=True)) for _ in range(1, count)]
+            for listener in sockets:
+                listener.listen(_BACKLOG)
+        except OSError as error:
+            reason = error.strerror or error
+            raise ConfigurationError(
+                f"cannot listen on {host} port {port}: {reason}; choose another --host or --port"
+            ) from error
+        stack.pop_all()
+    return sockets if len(sockets) == count else sockets * count
+
+
+def _bound(host: str, port: int, *, shared: bool) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
-        listener.listen(_BACKLOG)
-    except OSError as error:
+    except OSError:
         listener.close()
-        reason = error.strerror or error
-        raise ConfigurationError(
-            f"cannot listen on {host} port {port}: {reason}; choose another --host or --port"
-        ) from error
+        raise
     return listener
 
 
@@ -61,33 +88,73 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def serve(settings: Settings, progress: Callable[[str, int], None], announce: Callable[[Service, str], None]) -> None:
-    """Serves until SIGINT or SIGTERM. `announce(service, url)` is called when the server listens.
+def serve(settings: Settings, progress: Callable[[str, int], None], announce: Callable[[Holdings, str], None]) -> None:
+    """Serves until SIGINT or SIGTERM. `announce(holdings, url)` is called when the server listens.
 
-    Raises ConfigurationError where there is nothing to serve or nowhere to listen.
+    Raises ConfigurationError where there is nothing to serve or nowhere to listen, WorkersFailed where several
+    processes should serve and do not stay alive.
     """
-    listener = listen(settings.host, settings.port)
+    listeners = listen(settings.host, settings.port, settings.processes)
     try:
-        service = Service(settings, progress)
-        config = uvicorn.Config(
-            create_app(service),
-            loop="uvloop",
-            http=PayloadProtocol,
-            log_config=None,
-            access_log=False,
-            ws="none",
-            lifespan="off",
-            timeout_graceful_shutdown=1,  # nothing is left to wait for, see Server.shutdown
-        )
-        server = Server(config, service)
-        # uvicorn raises the signals that ended it once more, for whoever handled them before it. That is the server
-        # itself, so that it ends as it should, and listens to signals from before it is announced.
-        for which in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(which, server.handle_exit)
-        announce(service, url_of(listener))
-        try:
-            server.run(sockets=[listener])
-        finally:
-            service.close()
+        holdings, url = Holdings.open(settings, progress), url_of(listeners[0])
+        if settings.processes == 1:
+            _run(Service(settings, holdings), listeners[0], lambda: announce(holdings, url))
+        else:
+            _serve_in_processes(settings, holdings, listeners, lambda: announce(holdings, url))
     finally:
+        _close(listeners)
+
+
+def _serve_in_processes(
+    settings: Settings, holdings: Holdings, listeners: list[socket.socket], announce: Callable[[], None]
+) -> None:
+    """The parent keeps every socket open, so that connections wait in it while a worker is replaced."""
+    parent = os.getpid()
+    with awaited_signals(), run_directory() as shared:
+
+        def work(number: int, ready: Callable[[], None]) -> None:
+            own = listeners[number]
+            _close([other for other in listeners if other is not own])
+            try:
+                share_metrics(shared, number)
+                _run(Service(settings.share(number), holdings, shared), own, ready)
+            finally:
+                if orphaned(parent):
+                    shutil.rmtree(shared, ignore_errors=True)
+
+        Supervisor(
+            settings.processes,
+            work,
+            on_end=lambda: _close(listeners),  # else connections would wait in them for workers that have ended
+            on_death=lambda number: forget_gauges(shared, number),
+            grace=settings.grace_seconds,
+        ).run(announce)
+
+
+def _run(service: Service, listener: socket.socket, ready: Callable[[], None]) -> None:
+    """Serves in this process. `ready()` is called when signals end it in good order."""
+    config = uvicorn.Config(
+        create_app(service),
+        loop="uvloop",
+        http=PayloadProtocol,
+        log_config=None,
+        access_log=False,
+        ws="none",
+        lifespan="off",
+        timeout_graceful_shutdown=1,  # nothing is left to wait for, see Server.shutdown
+    )
+    server = Server(config, service)
+    # uvicorn raises the signals that ended it once more, for whoever handled them before it. That is the server
+    # itself, so that it ends as it should, and listens to signals from before it is announced.
+    for which in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(which, server.handle_exit)
+    ready()
+    try:
+        server.run(sockets=[listener])
+    finally:
+        service.close()
+
+
+def _close(listeners: list[socket.socket]) -> None:
+    for listener in listeners:
         listener.close()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 from headrace_proto import checks
 from headrace_proto.frame import MAX_ENTRIES
@@ -17,6 +19,7 @@ from .fairness import FairPool
 from .frames import Frame
 from .lending import Lending
 from .metrics import Metrics
+from .plan_files import PlanFiles
 from .plans import PlanStore, ResolvedPlan
 from .problems import Problem
 from .reading import Reader
@@ -29,18 +32,32 @@ _CLOSE_SECONDS = 1.0
 """How long the end of the server waits for a read or a transform that hangs."""
 
 
-class Service:
-    """Everything that requests share. Opening it reads the folders; raises ConfigurationError."""
+@dataclass(frozen=True)
+class Holdings:
+    """What is served, and by which transforms: read once, and the same in all processes."""
 
-    def __init__(self, settings: Settings, progress: Callable[[str, int], None]) -> None:
-        self.settings = settings
-        self.custom = CustomTransforms.load(settings.custom_transforms)
+    catalog: Catalog
+    custom: CustomTransforms
+
+    @classmethod
+    def open(cls, settings: Settings, progress: Callable[[str, int], None]) -> Holdings:
+        """Reads the folders. Raises ConfigurationError."""
+        custom = CustomTransforms.load(settings.custom_transforms)
         saved = None if settings.index_dir is None else SavedIndexes(settings.index_dir, settings.rescan)
-        self.catalog = Catalog(
-            open_dataset(name, dataset, self.custom, progress, saved)
-            for name, dataset in settings.all_datasets().items()
+        catalog = Catalog(
+            open_dataset(name, dataset, custom, progress, saved) for name, dataset in settings.all_datasets().items()
         )
-        self.plans = PlanStore(self.catalog, self.custom)
+        return cls(catalog, custom)
+
+
+class Service:
+    """Everything that the requests to one process share."""
+
+    def __init__(self, settings: Settings, holdings: Holdings, shared: Path | None = None) -> None:
+        """Several processes share the directory `shared`: the plans posted to one, and metrics, are those of all."""
+        self.settings = settings
+        self.catalog, self.custom = holdings.catalog, holdings.custom
+        self.plans = PlanStore(self.catalog, self.custom, None if shared is None else PlanFiles(shared))
         self.draining = asyncio.Event()
         self._workshop = Workshop(
             reader=Reader(settings.read_threads, settings.read_retries),
@@ -49,9 +66,10 @@ class Service:
             cache=ImageCache(settings.cache_mb * 2**20),
             max_pixels=settings.max_pixels,
         )
-        budget = Budget(settings.memory_bytes)
+        self.metrics = Metrics(shared)
+        budget = Budget(settings.memory_bytes, self.metrics.memory_used)
         self._limits = StreamLimits(settings.queue_batches, budget, settings.ping_seconds)
-        self.metrics = Metrics(budget, lambda: self.open_streams)
+        self.metrics.memory(settings.memory_bytes)
         self.open_streams = 0
 
     def drain(self) -> None:
@@ -75,14 +93,18 @@ class Service:
         return self._counted(stream.frames(), request.plan.dataset.name)
 
     async def _counted(self, frames: AsyncGenerator[Frame, None], dataset: str) -> AsyncGenerator[Frame, None]:
-        self.open_streams += 1
+        self._count_streams(1)
         try:
             async with contextlib.aclosing(frames):
                 async for frame in frames:
                     yield frame
                     self.metrics.count(frame, dataset)  # it has been sent
         finally:
-            self.open_streams -= 1
+            self._count_streams(-1)
+
+    def _count_streams(self, more: int) -> None:
+        self.open_streams += more
+        self.metrics.streams(self.open_streams)
 
     def check(self, address: Address) -> None:
         """Raises Problem where there is no such batch."""

@@ -26,6 +26,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+_MEMORY = ("memory_mb", "share_mb", "cache_mb")
 Policy = Literal["replace", "raise"]
 FingerprintMode = Literal["names", "content"]
 DEFAULT_TRANSFORMS: list[dict[str, Any]] = [{"name": "Resize", "size": 256}, {"name": "CenterCrop", "size": 224}]
@@ -87,6 +88,10 @@ class Settings(BaseSettings):
     )
     custom_transforms: dict[str, str] = Field(
         default={}, description='transforms of your own, by name, as "module:function"'
+    )
+    # One interpreter feeds a few cores; each process more has an interpreter of its own.
+    processes: int = Field(
+        default=1, ge=1, le=256, description="processes that serve on the one port; threads and memory stay totals"
     )
     # Decoding keeps a core busy; more threads than cores only add switches.
     decode_threads: int = Field(default=_cores(), ge=1, le=1024, description="threads that decode")
@@ -152,6 +157,12 @@ class Settings(BaseSettings):
     @property
     def max_pixels(self) -> int:
         return int(self.max_megapixels * 1e6)
+
+    def share(self, number: int) -> Settings:
+        """The options of process `number`: what is meant for all of them is divided, though never down to nothing."""
+        totals = {name: getattr(self, name) for name in ("decode_threads", "read_threads", *_MEMORY)}
+        parts = {name: (total + number) // self.processes for name, total in totals.items()}
+        return self.model_copy(update={name: max(part, min(totals[name], 1)) for name, part in parts.items()})
 
     def all_datasets(self) -> dict[str, DatasetSettings]:
         """Every dataset by name, with the server's options where it has none of its own."""

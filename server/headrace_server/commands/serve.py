@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, WorkersFailed
 from ..settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from ..service import Service
+    from ..service import Holdings
 
 _PROGRESS_SECONDS = 1.0
 
@@ -42,7 +42,7 @@ class Serve:
     def run(self, arguments: argparse.Namespace) -> int:
         try:
             _serve(settings_of(arguments))
-        except ConfigurationError as error:
+        except (ConfigurationError, WorkersFailed) as error:
             print(f"headrace serve: {error}", file=sys.stderr)
             return 1
         return 0
@@ -64,8 +64,8 @@ def _serve(settings: Settings) -> None:
     serve(settings, _Progress(), _announce)
 
 
-def _announce(service: Service, url: str) -> None:
-    for dataset in service.catalog:
+def _announce(holdings: Holdings, url: str) -> None:
+    for dataset in holdings.catalog:
         for split, index in dataset.source.splits.items():
             print(f"headrace: {dataset.name}/{split}: {len(index):,} images", flush=True)
         for reason, count in dataset.source.skipped.items():

@@ -16,17 +16,18 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-from headrace_server.index import Index, Strings
+from headrace_server.index import Index, Strings, text_of
 from headrace_server.logs import logger
 from headrace_server.sources.rescan import Rescan
 
-FORMAT, VERSION = "headrace-index", 1
-"""Raise the version when the columns change, or the rules by which a scan finds images, splits and classes."""
+VERSION = 1
+"""To be raised when the columns change, or the rules by which a scan finds images, splits and classes."""
 
 _STAT_THREADS = 16
 _STAT_BLOCK = 256
@@ -73,7 +74,7 @@ class SavedIndexes:
         except _Unusable as error:
             logger.info("the saved index is not used; scanning", index=str(place), reason=str(error))
             return None
-        except (OSError, ValueError, TypeError, KeyError, EOFError, RecursionError) as error:
+        except (OSError, ValueError, KeyError, EOFError, RecursionError) as error:
             logger.warning("the saved index is damaged; scanning", index=str(place), reason=_line(error))
             return None
         logger.info("the saved index is used", index=str(place))
@@ -85,7 +86,7 @@ class SavedIndexes:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             columns = _write_columns(place, snapshot)
-            _write_json(place, _description(root, content, snapshot, columns.name))
+            _write_json(place, _describe(root, content, snapshot, columns.name))
             for other in self.folder.glob(f"{place.stem}.*"):
                 if other.is_dir() and other != columns:
                     shutil.rmtree(other, ignore_errors=True)
@@ -99,23 +100,44 @@ class SavedIndexes:
         return self.folder / f"{name}-{hashlib.blake2b(root, digest_size=8).hexdigest()}.json"
 
 
+class _SplitFacts(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    samples: PositiveInt
+    mean_size: PositiveInt
+
+
+class _Description(BaseModel):
+    """The JSON."""
+
+    model_config = ConfigDict(strict=True)
+
+    format: Literal["headrace-index"] = "headrace-index"
+    version: int = VERSION
+    root: str
+    content: bool
+    fingerprint: str
+    splits: dict[str, _SplitFacts] = Field(min_length=1)
+    skipped: dict[str, int]
+    columns: str
+
+
 def _line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def _description(root: bytes, content: bool, snapshot: Snapshot, columns: str) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "version": VERSION,
-        "root": os.fsdecode(root),
-        "content": content,
-        "fingerprint": snapshot.fingerprint,
-        "splits": {
-            name: {"samples": len(index), "mean_size": index.mean_size} for name, index in snapshot.splits.items()
-        },
-        "skipped": dict(snapshot.skipped),
-        "columns": columns,
+def _describe(root: bytes, content: bool, snapshot: Snapshot, columns: str) -> _Description:
+    splits = {
+        name: _SplitFacts(samples=len(index), mean_size=index.mean_size) for name, index in snapshot.splits.items()
     }
+    return _Description(
+        root=text_of(root)[0],
+        content=content,
+        fingerprint=snapshot.fingerprint,
+        splits=splits,
+        skipped=dict(snapshot.skipped),
+        columns=columns,
+    )
 
 
 def _write_columns(place: Path, snapshot: Snapshot) -> Path:
@@ -136,11 +158,11 @@ def _write_columns(place: Path, snapshot: Snapshot) -> Path:
         raise
 
 
-def _write_json(place: Path, description: dict[str, Any]) -> None:
+def _write_json(place: Path, description: _Description) -> None:
     handle, temporary = tempfile.mkstemp(prefix=f".{place.stem}.", dir=place.parent)
     try:
         with os.fdopen(handle, "w", encoding="ascii") as file:
-            json.dump(description, file, indent=1)
+            json.dump(description.model_dump(), file, indent=1)
         os.chmod(temporary, 0o644)
         os.replace(temporary, place)
     except BaseException:
@@ -149,24 +171,20 @@ def _write_json(place: Path, description: dict[str, Any]) -> None:
 
 
 def _read(place: Path, root: bytes, content: bool, compare: bool) -> Snapshot:
-    description = json.loads(place.read_text(encoding="ascii"))
-    if not isinstance(description, dict) or description.get("format") != FORMAT:
-        raise ValueError(f"it is not JSON of the format {FORMAT!r}")
-    if description["version"] != VERSION:
-        raise _Unusable(f"it has version {description['version']}; this server reads {VERSION}")
-    if description["root"] != os.fsdecode(root):
-        raise ValueError(f"it is of the folder {description['root']!r}")
-    if description["content"] is not content:
+    data = json.loads(place.read_text(encoding="ascii"))
+    if isinstance(data, dict) and data.get("version", VERSION) != VERSION:
+        raise _Unusable(f"it has version {data['version']!r}; this server reads {VERSION}")
+    description = _Description.model_validate(data)
+    if description.root != text_of(root)[0]:
+        raise ValueError(f"it is of the folder {description.root}")
+    if description.content is not content:
         raise _Unusable("its fingerprint is of the other kind (option fingerprint)")
-    folder = place.parent / os.path.basename(description["columns"])
+    folder = place.parent / os.path.basename(description.columns)
     directories = _directories(folder)
     if compare:
         _compare(directories)
-    splits = {name: _index(folder, name, facts) for name, facts in description["splits"].items()}
-    if not splits or not isinstance(description["fingerprint"], str):
-        raise ValueError("it has no splits, or no fingerprint")
-    skipped = {str(reason): int(count) for reason, count in description["skipped"].items()}
-    return Snapshot(splits, skipped, description["fingerprint"], directories)
+    splits = {name: _index(folder, name, facts) for name, facts in description.splits.items()}
+    return Snapshot(splits, description.skipped, description.fingerprint, directories)
 
 
 def _column(path: Path) -> NDArray[np.generic]:
@@ -176,15 +194,15 @@ def _column(path: Path) -> NDArray[np.generic]:
     return column
 
 
-def _index(folder: Path, split: str, facts: dict[str, int]) -> Index:
+def _index(folder: Path, split: str, facts: _SplitFacts) -> Index:
     files = {path.name[len(split) + 1 : -len(".npy")]: path for path in folder.glob(f"{split}.*.npy")}
     index = Index.from_columns({name: _column(path) for name, path in files.items()})
-    if not 0 < len(index) == facts["samples"]:
-        raise ValueError(f"split {split} has {len(index)} samples, expected {facts['samples']}")
+    if not 0 < len(index) == facts.samples:
+        raise ValueError(f"split {split} has {len(index)} samples, expected {facts.samples}")
     for strings in (index.names, index.directories):
         _check_ends(strings)
     # The time that a pass over the sizes takes is saved, and their pages stay on the disk.
-    index.mean_size = int(facts["mean_size"])
+    index.mean_size = facts.mean_size
     return index
 
 
@@ -213,7 +231,7 @@ def _compare(directories: Mapping[bytes, int]) -> None:
         for path in pool.map(first_changed, blocks):
             if path is not None:
                 pool.shutdown(wait=False, cancel_futures=True)
-                raise _Unusable(f"{os.fsdecode(path)!a} has changed")
+                raise _Unusable(f"{text_of(path)[0]} has changed")
 
 
 def _modified(path: bytes) -> int | None:

@@ -62,6 +62,8 @@ class Pipeline:
     """How many steps come before the first random one."""
     beginning: str
     """Names these steps: images that went through equal ones are equal."""
+    looks_at_labels: bool
+    """Whether a step is the operator's own, which may."""
     _shape: tuple[int, ...]
     _write: Write
     _in_place: bool
@@ -170,6 +172,7 @@ def compile_pipeline(
         versions=versions,
         steps=steps,
         fixed=fixed,
+        looks_at_labels=any(isinstance(transform, proto.Custom) for transform in transforms),
         beginning=json.dumps([resolved[:fixed], versions[:fixed]], sort_keys=True),
         _shape=(*sides, shape.channels),
         _write=writer(normalize, final, layout, shape.channels),
