@@ -18,9 +18,11 @@ from typing import Any
 import numpy as np
 import pytest
 from harness import DEADLINE, Api, ServerProcess, frames_of, importable, run_headrace, slice_path, stream_path, wait_for
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 
 import headrace
+from headrace_server.metrics import make_room
 from headrace_server.plan_files import PlanFiles
 from headrace_server.settings import load_settings
 
@@ -316,6 +318,17 @@ def test_a_port_that_such_a_server_has_is_taken_for_another(flowers: Path, two: 
 
 def test_one_process_has_no_parent(server: ServerProcess) -> None:
     assert workers(server) == set()
+
+
+def test_metrics_can_be_read_before_a_process_has_counted_anything(tmp_path: Path) -> None:
+    make_room(tmp_path, 0)
+    collected = MultiProcessCollector(None, str(tmp_path)).collect()  # type: ignore[no-untyped-call]
+    assert list(collected) == []
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"counter_0.db", "gauge_livesum_0.db"}
+    (tmp_path / "counter_0.db").write_bytes(b"counted")
+    make_room(tmp_path, 0)
+    assert (tmp_path / "counter_0.db").read_bytes() == b"counted"
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 7])

@@ -20,10 +20,14 @@ def nowhere(epoch: int, replaced: int) -> int:
 
 @dataclass(frozen=True)
 class Budget:
-    """A share of the samples that a rank gets in an epoch."""
+    """A share of the samples of an epoch.
+
+    A rank counts those that it got itself, so several ranks together may get more before one of them raises; but how
+    many ranks there are never makes a run fail that would not with one.
+    """
 
     share: float
-    samples: float
+    samples: int
 
     def watch(self, batches: Iterator[Batch], start: State, elsewhere: Elsewhere = nowhere) -> Iterator[Batch]:
         """The batches, each with the count so far. Raises TooManyReplaced in place of the one that exceeds the budget.
@@ -44,7 +48,7 @@ class Budget:
         if replaced > self.share * self.samples:
             last = batch.replaced[-1]
             raise TooManyReplaced(
-                f"{replaced} of about {self.samples:.0f} samples in epoch {epoch} cannot be decoded and were replaced, "
-                f"more than the budget of {self.share:.2%}; the last is {last.key}: {last.reason}. Mend the data, or "
+                f"{replaced} of the {self.samples:,} samples of epoch {epoch} could not be decoded and had to be "
+                f"replaced, more than the budget of {self.share:.2%}; the last is {last.key}: {last.reason}. Mend the data, or "
                 "allow more with replace_budget="
             )

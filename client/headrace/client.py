@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +15,9 @@ from .dataset import Dataset, Options
 from .endpoint import ConnectOptions, Endpoint
 from .errors import PlanRefused, UsageError
 from .positions import Sharding, Tail
+from .waiting import first_ready
+
+logger = logging.getLogger("headrace")
 
 
 def connect(
@@ -29,7 +33,7 @@ def connect(
     """Connects to a headrace server, and waits up to `wait` seconds for one that is not up yet.
 
     Args:
-        url: as in "http://storage:8000", or several of servers that serve the same data.
+        url: as in "http://storage:8000"; of several, the first that is ready is used.
         token: sent as a bearer token.
         wait: seconds to wait while connections are refused or the server says 503; 0 fails at once.
         connect_timeout: seconds for one connection to be made.
@@ -46,16 +50,22 @@ def connect(
     if not urls:
         raise UsageError("connect needs a URL, found an empty list")
     options = ConnectOptions(token, wait, connect_timeout, read_timeout, ca, cert)
-    return Client([Endpoint(each, options) for each in urls])
+    endpoints = [Endpoint(each, options) for each in urls]
+    chosen = first_ready(endpoints, wait)
+    for endpoint in endpoints:
+        if endpoint is not chosen:
+            endpoint.close()
+    return Client(chosen)
 
 
 class Client:
     """A connection to headrace servers; use it in a `with`, or `close` it, or leave it to the end of the process."""
 
-    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
-        self._endpoints = list(endpoints)
-        for endpoint in self._endpoints:
-            endpoint.wait_until_ready()
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+
+    def __repr__(self) -> str:
+        return f"<headrace.Client of {self._endpoint.url}>"
 
     def __enter__(self) -> Client:
         return self
@@ -65,12 +75,11 @@ class Client:
 
     def close(self) -> None:
         """Closes the connections. Datasets of this client cannot be iterated any more."""
-        for endpoint in self._endpoints:
-            endpoint.close()
+        self._endpoint.close()
 
     def datasets(self) -> list[dict[str, Any]]:
         """What is served: name, splits, classes, fields, fingerprint and default transforms of each dataset."""
-        return self._endpoints[0].datasets()
+        return self._endpoint.datasets()
 
     def dataset(
         self,
@@ -121,7 +130,7 @@ class Client:
         data = {
             "dataset": name,
             "split": split,
-            "transforms": None if transforms is None else tuple(transforms),
+            "transforms": tuple(transforms) if isinstance(transforms, Sequence) else transforms,
             "shuffle": shuffle,
             "seed": seed,
             "dtype": dtype,
@@ -131,10 +140,18 @@ class Client:
             plan = Plan.from_json(data)
         except ValueError as error:
             raise PlanRefused(str(error)) from error
-        endpoint = self._endpoints[0]
-        info = endpoint.post_plan(plan)
+        info = self._endpoint.post_plan(plan)
         chosen: Tail = tail if tail is not None else ("partial" if world_size == 1 else "drop")
-        return Dataset(endpoint, plan, info, Sharding(info.samples, batch_size, rank, world_size, chosen), options)
+        sharding = Sharding(info.samples, batch_size, rank, world_size, chosen)
+        if chosen == "drop" and not sharding.steps():
+            logger.warning(
+                '%s has %d samples, fewer than world_size x batch_size = %d, and tail="drop" leaves none of them; take '
+                'a smaller batch_size, or tail="pad" or "partial"',
+                name,
+                info.samples,
+                sharding.step,
+            )
+        return Dataset(self._endpoint, plan, info, sharding, options)
 
 
 def _own_place(rank: int | None, world_size: int | None) -> tuple[int, int]:

@@ -117,6 +117,13 @@ class Dataset:
     def __iter__(self) -> Iterator[Batch]:
         return self.batches()
 
+    def __repr__(self) -> str:
+        sharding = self.sharding
+        return (
+            f"<headrace.Dataset {self.info.dataset}/{self.info.split}: {self.samples:,} samples, batches of "
+            f"{sharding.batch_size}, rank {sharding.rank} of {sharding.world_size}, tail {sharding.tail}>"
+        )
+
     @property
     def samples(self) -> int:
         """Samples in an epoch, on all ranks together."""
@@ -257,7 +264,7 @@ class Dataset:
     def budget(self) -> Budget:
         """How many samples of an epoch may be replaced."""
         share = self.info.replace_budget if self.options.replace_budget is None else self.options.replace_budget
-        return Budget(share, self.info.samples / self.sharding.world_size)
+        return Budget(share, self.info.samples)
 
 
 def _epochs(fetcher: Fetcher, start: Position, last: int | None, first: int, every: int) -> Iterator[Batch]:

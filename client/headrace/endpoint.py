@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import ssl
-import time
 import urllib.request
 import uuid
 import weakref
@@ -31,9 +29,6 @@ from .errors import (
     one_line,
 )
 from .transport import DirectTransport
-
-logger = logging.getLogger("headrace")
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 
 
 @dataclass(frozen=True)
@@ -72,27 +67,6 @@ class Endpoint:
         )
         # Also where nobody closes it: a socket that is left open warns.
         self.close = weakref.finalize(self, self._http.close)
-
-    def wait_until_ready(self) -> None:
-        """Waits up to `wait` seconds for a server that refuses connections or says 503.
-
-        Raises ConnectionFailed after that; NotHeadrace, VersionMismatch and Unauthorized at once.
-        """
-        began, pause, told = time.monotonic(), _FIRST_PAUSE, False
-        while True:
-            try:
-                return self._check_identity()
-            except (ConnectionFailed, RequestRefused) as error:
-                self._raise_if_final(error)
-                waited = time.monotonic() - began
-                left = self.options.wait - waited
-                if left <= 0:
-                    raise ConnectionFailed(f"{error} (waited {waited:.0f} s)" if waited > 1 else str(error)) from error
-                if waited > 1 and not told:
-                    logger.warning("waiting up to %.0f s for %s: %s", self.options.wait, self.url, error)
-                    told = True
-            time.sleep(min(pause, left))
-            pause = min(2 * pause, _LONGEST_PAUSE)
 
     def datasets(self) -> list[dict[str, Any]]:
         """What the server serves, as JSON data."""
@@ -143,7 +117,7 @@ class Endpoint:
             reason = one_line(error) or type(error).__name__
             raise ConnectionFailed(f"the connection to {self.url} broke: {reason}") from error
 
-    def _raise_if_final(self, error: ConnectionFailed | RequestRefused) -> None:
+    def raise_if_final(self, error: ConnectionFailed | RequestRefused) -> None:
         """Raises where something answers, so that waiting is in vain."""
         if isinstance(error, RequestRefused):
             if error.status != 503:
@@ -155,7 +129,7 @@ class Endpoint:
         elif error.__cause__ is not None and isinstance(error.__cause__.__cause__, ssl.SSLError):
             raise error
 
-    def _check_identity(self) -> None:
+    def check_identity(self) -> None:
         found = self._json("GET", "/v1/datasets")
         if found.get("service") != "headrace":
             raise NotHeadrace(f"{self.url} answers, but it is no headrace server")

@@ -14,6 +14,9 @@ from headrace_proto import messages
 from .frames import Frame
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_GAUGES = "gauge_livesum"
+_ROOM = 2**16
+"""Bytes of a file of metrics at first; it grows."""
 
 
 class Metrics:
@@ -62,8 +65,19 @@ def share_metrics(shared: Path, number: int) -> None:
 
     A process that takes the place of one that ended goes on counting where it stopped.
     """
+    make_room(shared, number)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(shared)
     values.ValueClass = values.MultiProcessValue(lambda: number)  # type: ignore[no-untyped-call]
+
+
+def make_room(shared: Path, number: int) -> None:
+    """Makes the metrics files of a process that are not there: the library's own are empty at first, and unreadable."""
+    for kind in ("counter", _GAUGES):
+        path = shared / f"{kind}_{number}.db"
+        if not path.exists():
+            part = path.with_suffix(".part")
+            part.write_bytes(bytes(_ROOM))
+            part.replace(path)
 
 
 def forget_gauges(shared: Path, number: int) -> None:

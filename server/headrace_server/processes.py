@@ -92,7 +92,7 @@ class Supervisor:
             self._reap()
         elif which == signal.SIGALRM:
             seconds = self._grace + _SLACK
-            self._failure = f"{len(self._workers)} workers did not end within {seconds:g} s and were killed"
+            self._failure = f"of {self._count} workers, {len(self._workers)} did not end within {seconds:g} s: killed"
             for pid in self._workers:
                 os.kill(pid, signal.SIGKILL)
         else:
