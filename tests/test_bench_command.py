@@ -31,6 +31,7 @@ KEYS = {
     "seconds",
     "batches",
     "images",
+    "replaced",
     "images_per_second",
     "megabytes_per_second",
     "trainer_cpu_us_per_image",
@@ -154,6 +155,18 @@ def test_a_server_that_dies_is_one_line(flowers: object, target: str) -> None:
     assert process.returncode == 1
     (line,) = errors.splitlines()
     assert line.startswith("headrace: ")
+
+
+def test_images_that_cannot_be_decoded_are_counted_and_stop_nothing(oddities: ServerProcess) -> None:
+    """3 of 200 are more than the server's budget of 1%."""
+    done = run_headrace("bench", oddities.url, "worse", "--seconds", "0.2")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"^[\d,]+ images? could not be decoded and others came in place", done.stdout, re.MULTILINE)
+
+
+def test_one_image_is_spoken_of_as_one(oddities: ServerProcess) -> None:
+    assert "one/all: 1 image, each" in run_headrace("bench", oddities.url, "one", "--seconds", "0.2").stdout
+    assert "headrace: one/all: 1 image\n" in oddities.lines
 
 
 @pytest.mark.parametrize(("words", "said"), [(["--seconds", "0"], "--seconds"), (["--batch-size", "0"], "batch_size")])

@@ -171,6 +171,24 @@ def test_a_url_may_have_a_path_in_front() -> None:
         headrace.connect(f"{server.url}/prefix/", wait=0).close()
 
 
+@pytest.mark.parametrize("content_type", ["text/html", "application/problem+json"])
+def test_where_nothing_is_below_a_urls_path_the_path_is_named(content_type: str) -> None:
+    with hostile({"/prefix/v1/datasets": say_json({"detail": "Not Found"}, 404, content_type)}) as server:
+        seconds_of(headrace.NotHeadrace, f"{server.url}/prefix", "has the path /prefix.*without the path", wait=60)
+
+
+def test_a_port_that_is_silent_is_told_apart_from_one_where_nothing_is() -> None:
+    with hostile({"/v1/datasets": Handler.wait}) as server:
+        words = rf"accepts connections at {server.url} but does not answer like a headrace server"
+        assert seconds_of(headrace.ConnectionFailed, server.url, words, wait=0, read_timeout=0.2) < 5
+
+
+def test_a_silent_port_is_not_waited_for_as_long_as_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace.endpoint._IDENTITY_SECONDS", 0.2)
+    with hostile({"/v1/datasets": Handler.wait}) as server:
+        assert seconds_of(headrace.ConnectionFailed, server.url, r"0\.2 s", wait=0, read_timeout=30) < 5
+
+
 def test_ipv6_is_spoken() -> None:
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()

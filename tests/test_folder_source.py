@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from headrace_server.errors import (
     ConfigurationError,
@@ -24,6 +25,7 @@ from headrace_server.errors import (
 )
 from headrace_server.sources.base import Source, content_digests, find_split
 from headrace_server.sources.folder import FolderSource, open_folder
+from headrace_server.sources.saved import SavedIndexes
 
 NOBODY = 65534
 
@@ -92,6 +94,28 @@ def test_a_split_may_be_flat_and_unlabelled_beside_labelled_ones(tmp_path: Path)
 def test_one_top_folder_of_another_name_makes_all_of_them_classes(tmp_path: Path) -> None:
     source = open_folder(make(tmp_path, ["train/1.png", "test/2.png", "boat/3.png"]))
     assert source.splits["all"].classes == ("boat", "test", "train")
+
+
+@pytest.mark.parametrize(
+    ("paths", "said"),
+    [
+        (["train/1.png", "test/2.png", "extra/deep/3.png"], ["splits: test, train;", "beside them: extra;"]),
+        (["Val/1.png", *(f"{letter}/1.png" for letter in "abcde")], ["splits: Val;", "a, b, c and 2 more"]),
+        (["train/1.png", "val/2.png", "validation/3.png"], []),
+        (["cat/1.png", "dog/train/2.png"], []),
+    ],
+)
+def test_folders_named_like_splits_that_are_classes_are_warned_of(
+    tmp_path: Path, paths: list[str], said: list[str]
+) -> None:
+    saved = SavedIndexes(tmp_path / "indexes")
+    make(tmp_path / "data", paths)
+    for _ in range(2):  # scanned, and from the kept index
+        with capture_logs() as logs:
+            open_folder(tmp_path / "data", saved=saved)
+        warnings = [entry["event"] for entry in logs if entry["log_level"] == "warning"]
+        assert len(warnings) == bool(said)
+        assert all(words in warnings[0] for words in said)
 
 
 def test_a_folder_without_images_does_not_hide_the_splits(tmp_path: Path) -> None:

@@ -15,12 +15,13 @@ import httpx
 import numpy as np
 import pytest
 from harness import DEADLINE, Api, ServerProcess, frames_of, slice_path, stream_path, wait_for
+from hostile import hostile, plain_frame, say_stream
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
-from headrace_proto import arrays, frame
+from headrace_proto import arrays, frame, messages
 from headrace_proto.transforms import BUILT_IN
 from headrace_proto.version import __version__
 
@@ -135,6 +136,29 @@ def test_every_address_has_an_etag_of_its_own(api: Api, plan: dict[str, Any]) ->
     paths = [slice_path(plan, 0, 2), slice_path(plan, 0, 3), slice_path(plan, 1, 3), slice_path(plan, 0, 2, epoch=1)]
     paths += [slice_path(other, 0, 2), slice_path(plan, 0, 2, checksum="crc32")]
     assert len({api.get(path).headers["etag"] for path in paths}) == len(paths)
+
+
+def documented_reader(url: str) -> str:
+    """The first stream of the protocol's page, for a server of the tests."""
+    page = (Path(__file__).parent.parent / "docs" / "protocol.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    return str(code).replace("http://127.0.0.1:8000", url)
+
+
+def test_the_reader_in_the_documentation_reads_a_stream(
+    server: ServerProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exec(documented_reader(server.url).replace('"flowers"}', '"flowers", "split": "val"}'), {})
+    batch, end = capsys.readouterr().out.splitlines()
+    assert "'count': 13" in batch
+    assert batch.endswith(f" {13 * ONE // 64 * 64 + 13 * 8}")
+    assert "'reason': 'complete'" in end
+
+
+def test_the_reader_in_the_documentation_stops_at_an_error() -> None:
+    failure = plain_frame(messages.Failure("sample-unavailable", "cat/1.png is gone", 0, 5, "cat/1.png", False))
+    with hostile({"/stream": say_stream(failure)}) as server, pytest.raises(SystemExit, match=r"cat/1\.png is gone"):
+        exec(documented_reader(server.url), {})
 
 
 def test_a_stream_has_no_length_and_is_not_kept(api: Api, plan: dict[str, Any]) -> None:
@@ -342,6 +366,11 @@ def test_a_stream_that_makes_no_sense_is_422_naming_the_parameter(
     wrong = next((name for name in ("stride", "epoch", "checksum") if name in query), "count")
     body = problem(api.get(stream_path(plan, **query)), 422)
     assert wrong in body["detail"] or body["title"] == "batch too large"
+
+
+def test_a_parameter_that_is_left_out_is_named(api: Api, plan: dict[str, Any]) -> None:
+    body = problem(api.get(f"/v1/plans/{plan['id']}/stream", params={"count": 8}), 422)
+    assert body["detail"] == "epoch is missing"
 
 
 def test_a_parameter_that_does_not_exist_is_422_naming_those_that_do(api: Api, plan: dict[str, Any]) -> None:

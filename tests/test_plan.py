@@ -149,6 +149,11 @@ def test_a_plan_needs_a_dataset() -> None:
         Plan.from_json({"split": "train"})
 
 
+def test_a_transform_alone_is_no_list_of_them() -> None:
+    with pytest.raises(ValueError, match=r"transforms must be a list, found Resize\(size="):
+        Plan.from_json({"dataset": "flowers", "transforms": Resize(8)})
+
+
 def documented() -> list[Any]:
     page = (Path(__file__).parent.parent / "docs" / "protocol.md").read_text()
     return [json.loads(block) for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]

@@ -150,6 +150,14 @@ class TestCommand:
             expected, found = (region(Image.open(path), layout, number) for path in (plain, planes))
             np.testing.assert_array_equal(found, expected)
 
+    def test_images_over_the_servers_budget_are_named_and_stop_nothing(
+        self, oddities: ServerProcess, tmp_path: Path
+    ) -> None:
+        """3 of 200 are more than 1%."""
+        done = run_headrace("show", oddities.url, "worse", "--count", "200", "-o", tmp_path / "sheet.png")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.count("cannot be decoded and was replaced by") == 3
+
     def test_at_the_end_of_the_epoch_there_are_fewer_images(self, server: ServerProcess, tmp_path: Path) -> None:
         words = ["--split", "val", "--start", "10", "-o", str(tmp_path / "end.png")]
         assert ": 3 images," in run_headrace("show", server.url, "flowers", *words).stdout

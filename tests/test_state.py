@@ -51,9 +51,11 @@ def test_the_end_of_an_epoch_is_restored_as_the_beginning_of_the_next() -> None:
 @pytest.mark.parametrize(
     ("fields", "part", "words"),
     [
-        ({"plan": {**INFO.plan, "seed": 7}}, "seed", "seed was None, now 7"),
+        ({"plan": {**INFO.plan, "seed": 7}}, "seed", "seed was 0, now 7"),
         ({"plan": {**INFO.plan, "split": "val"}}, "split", "split was 'train', now 'val'"),
-        ({"plan": {**INFO.plan, "shuffle": True}}, "shuffle", "shuffle was None, now True"),
+        ({"plan": {**INFO.plan, "shuffle": True}}, "shuffle", "shuffle was False, now True"),
+        ({"plan": {**INFO.plan, "layout": "NCHW"}}, "layout", "layout was 'NHWC', now 'NCHW'"),
+        ({"plan": {**INFO.plan, "dtype": "float16"}}, "dtype", "dtype was as the transforms end, now 'float16'"),
         ({"plan": {**INFO.plan, "transforms": [{"name": "Resize"}]}}, "transforms", "transforms was None"),
         ({"plan": {**INFO.plan, "dataset": "other"}}, "dataset", "dataset was 'made-up', now 'other'"),
         ({"fingerprint": "1" * 32}, "data", "data was 000000000000, now 111111111111"),
@@ -67,6 +69,14 @@ def test_a_state_of_another_plan_is_refused_naming_what_differs(fields: dict[str
     assert words in str(error.value)
     assert ("allow_changed=True" in str(error.value)) == (part == "data")
     assert isinstance(error.value, UsageError)
+
+
+def test_a_field_that_says_its_default_is_as_one_that_is_left_out() -> None:
+    spelled = changed(plan={**INFO.plan, "shuffle": False, "seed": 0, "dtype": None, "layout": "NHWC"})
+    assert state.restore(state.save(PLACE, INFO), spelled) == PLACE
+    with pytest.raises(StateMismatch) as error:
+        state.restore(state.save(PLACE, INFO), dataclasses.replace(spelled, id="plan-2", fingerprint="1" * 32))
+    assert error.value.parts == ("data",)
 
 
 def test_changed_data_is_accepted_on_demand_and_nothing_else() -> None:

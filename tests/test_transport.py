@@ -204,12 +204,19 @@ def test_every_error_of_httpx_is_mapped(name: str) -> None:
     assert raised.value is error or raised.value.__cause__ is error
 
 
-@pytest.mark.parametrize("kind", [http.client.IncompleteRead, http.client.BadStatusLine, http.client.LineTooLong])
+@pytest.mark.parametrize("kind", [http.client.BadStatusLine, http.client.LineTooLong])
 def test_errors_of_http_client_are_httpx_errors(kind: type[Exception]) -> None:
     from headrace.transport import _mapped_errors
 
     with pytest.raises(httpx.RemoteProtocolError, match=kind.__name__), _mapped_errors(None):
         raise kind("so")
+
+
+def test_a_server_that_goes_away_in_the_middle_of_an_answer_is_named_once() -> None:
+    with hostile({"/stream": say_stream(batch_frame(0, 4), cut=True)}) as server:
+        with pytest.raises(headrace.StreamBroken) as error:
+            train(server.url, padded=False)
+        assert str(error.value) == f"epoch 0, position 4: {server.url} went away in the middle of an answer"
 
 
 def test_a_real_server_that_dies_in_the_middle_of_an_epoch_is_an_error_with_the_position(server: ServerProcess) -> None:

@@ -49,6 +49,6 @@ class Budget:
             last = batch.replaced[-1]
             raise TooManyReplaced(
                 f"{replaced} of the {self.samples:,} samples of epoch {epoch} could not be decoded and had to be "
-                f"replaced, more than the budget of {self.share:.2%}; the last is {last.key}: {last.reason}. Mend the data, or "
-                "allow more with replace_budget="
+                f"replaced, more than the budget of {self.share:.2%}; the last is {last.key}: {last.reason}. Mend the "
+                "data, or allow more with replace_budget="
             )

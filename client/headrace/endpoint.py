@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import ssl
 import urllib.request
@@ -29,6 +30,10 @@ from .errors import (
     one_line,
 )
 from .transport import DirectTransport
+
+_IDENTITY_SECONDS = 5.0
+"""How long a server may take to say what it is: far less than it may take for data."""
+_IDENTITY_PATH = "/v1/datasets"
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,8 @@ class Endpoint:
             seconds = self.options.read_timeout
             raise ConnectionFailed(f"{self.url} sent nothing for {seconds:g} s, not even a ping") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
+            if isinstance(error.__cause__, http.client.IncompleteRead):
+                raise ConnectionFailed(f"{self.url} went away in the middle of an answer") from error
             reason = one_line(error) or type(error).__name__
             raise ConnectionFailed(f"the connection to {self.url} broke: {reason}") from error
 
@@ -130,7 +137,7 @@ class Endpoint:
             raise error
 
     def check_identity(self) -> None:
-        found = self._json("GET", "/v1/datasets")
+        found = self._identity()
         if found.get("service") != "headrace":
             raise NotHeadrace(f"{self.url} answers, but it is no headrace server")
         if found.get("protocol") != frame.PROTOCOL:
@@ -138,6 +145,19 @@ class Endpoint:
                 f"{self.url} runs headrace {found.get('version')} with protocol {found.get('protocol')}; this client "
                 f"is {__version__} with protocol {frame.PROTOCOL}: install the same release on both sides"
             )
+
+    def _identity(self) -> dict[str, Any]:
+        seconds = min(_IDENTITY_SECONDS, self.options.read_timeout)
+        timeout = httpx.Timeout(seconds, connect=self.options.connect_timeout)
+        try:
+            return self._json("GET", _IDENTITY_PATH, timeout=timeout)
+        except ConnectionFailed as error:
+            if isinstance(error.__cause__, httpx.ReadTimeout):
+                raise ConnectionFailed(
+                    f"something accepts connections at {self.url} but does not answer like a headrace server: it sent "
+                    f"nothing for {seconds:g} s"
+                ) from error.__cause__
+            raise
 
     def _json(self, method: str, path: str, **more: Any) -> dict[str, Any]:
         with self.mapped_errors():
@@ -158,8 +178,13 @@ class Endpoint:
         if status in (401, 403):
             raise Unauthorized(f"{self.url} refuses access ({status}): {_detail(response) or 'check the token'}")
         problem = _problem(response)
+        path, prefix = response.request.url.path, httpx.URL(self.url).path.rstrip("/")
+        if status == 404 and prefix and path == prefix + _IDENTITY_PATH:
+            raise NotHeadrace(
+                f"{self.url} has the path {prefix}, and no headrace server was found below it: {path} answers 404; "
+                "try the URL without the path"
+            )
         if problem is None and status != 503:
-            path = response.request.url.path
             raise NotHeadrace(f"{self.url} answers {path} with {status} and is no headrace server")
         raise RequestRefused(
             f"{self.url}: {_detail(response) or f'status {status}'}", status, (problem or {}).get("code")

@@ -183,8 +183,8 @@ class _Frames:
                     message, payload = self._reader.read()
             except (FrameError, EOFError) as error:
                 raise self._broken(str(error)) from error
-            except ConnectionFailed as error:
-                raise self._broken(str(error)) from error
+            except ConnectionFailed as error:  # which names the server itself
+                raise StreamBroken(str(error), self._epoch, self._position) from error
             if isinstance(message, messages.Failure):
                 raise SampleFailed(one_line(message.message), message.epoch, message.position, message.key)
             if not isinstance(message, messages.Ping):

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from headrace_proto import checks
-from headrace_proto.plan import PlanInfo
+from headrace_proto.plan import Plan, PlanInfo
 
 from .errors import StateMismatch
 from .positions import Position, normal
 
 VERSION = 1
 logger = logging.getLogger("headrace")
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Plan) if field.name != "dataset"}
+"""What a resolved plan leaves out."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +86,16 @@ def _place(data: Any) -> State:
 
 def _differences(data: Mapping[str, Any], info: PlanInfo) -> dict[str, str]:
     """What differs, by part: "<then>, now <now>"."""
-    then, now = data["fields"], info.plan
+    then, now = {**_DEFAULTS, **data["fields"]}, {**_DEFAULTS, **info.plan}
     differing = {
-        field: f"{checks.found(then.get(field))}, now {checks.found(now.get(field))}"
+        field: f"{_shown(field, then.get(field))}, now {_shown(field, now.get(field))}"
         for field in sorted({*then, *now})
         if then.get(field) != now.get(field)
     }
     if data["fingerprint"] != info.fingerprint:
         differing["data"] = f"{str(data['fingerprint'])[:12]}, now {info.fingerprint[:12]}"
     return differing
+
+
+def _shown(field: str, value: Any) -> str:
+    return "as the transforms end" if field == "dtype" and value is None else checks.found(value)

@@ -163,6 +163,8 @@ def _mapped_errors(request: httpx.Request | None) -> Iterator[None]:
         raise httpx.ReadTimeout(str(error) or "timed out", request=request) from error
     except http.client.RemoteDisconnected as error:
         raise httpx.ReadError(str(error), request=request) from error
+    except http.client.IncompleteRead as error:
+        raise httpx.RemoteProtocolError("the answer ended in the middle", request=request) from error
     except http.client.HTTPException as error:
         raise httpx.RemoteProtocolError(f"{type(error).__name__}: {error}", request=request) from error
     except (OSError, ValueError) as error:  # http.client reads from a closed file where it was aborted: ValueError

@@ -23,24 +23,41 @@ from .index import text_of
 from .lending import EpochKey, Lending, Place
 from .logs import logger
 from .plans import KEY, LABEL, ResolvedPlan
-from .reading import Reader
+from .reading import Reader, Turn
 from .samples import Made, Material, SampleMaker
 from .sources.arrays import Gather
 
 Listener = Callable[[], None]
+Count = Callable[[int], object]
 
 _DECODE_RUN = 8
 """Samples that one task decodes: enough to make the hand-over cheap, few enough to share a batch between threads."""
 
 
-@dataclass
-class Counts:
-    """How samples came into batches."""
+def ignored(count: int) -> None:
+    """Nobody counts."""
 
-    made: int = 0
-    """Decoded, or taken from the cache, and transformed."""
-    shared: int = 0
-    """Copied from another batch."""
+
+class Counts:
+    """How samples came into batches: made (decoded, or from the cache, and transformed), or copied from another batch.
+
+    `on_made` and `on_shared` are told of each number. Safe to use from many threads.
+    """
+
+    def __init__(self, on_made: Count = ignored, on_shared: Count = ignored) -> None:
+        self.made = self.shared = 0
+        self._on_made, self._on_shared = on_made, on_shared
+        self._lock = threading.Lock()
+
+    def add_made(self, count: int) -> None:
+        with self._lock:
+            self.made += count
+        self._on_made(count)
+
+    def add_shared(self, count: int) -> None:
+        with self._lock:
+            self.shared += count
+        self._on_shared(count)
 
 
 @dataclass(frozen=True)
@@ -147,7 +164,7 @@ class Assembly:
             gather(self._ids, self._images)
         except Exception as error:  # noqa: BLE001 - it becomes the batch's failure
             self._errors[0] = error
-        self._workshop.counts.made += self._count
+        self._workshop.counts.add_made(self._count)
         self._finish(range(self._count))
 
     def _prepare(self) -> None:
@@ -164,8 +181,7 @@ class Assembly:
             self._finish(range(self._count))
             return
         self._submit_decoding(sorted({*missing} - {*to_read}))
-        for rows in _runs(to_read, self._workshop.reader.run):
-            self._workshop.reader.submit(self._client, partial(self._read, rows))
+        self._submit_reading(to_read)
 
     def _allocate(self) -> None:
         plan = self.address.plan
@@ -193,7 +209,7 @@ class Assembly:
             self._images[row] = lender._images[place.row]
         if made is not None:
             self._replaced[row] = made
-        self._workshop.counts.shared += 1
+        self._workshop.counts.add_shared(1)
         self._finish([row])
 
     def _take_cached(self, row: int) -> bool:
@@ -202,9 +218,14 @@ class Assembly:
 
     def _read(self, rows: Sequence[int]) -> None:
         failed = []
-        for row in rows:
+        turn = Turn()
+        for done, row in enumerate(rows):
             if self._cancelled:
                 return
+            if done and turn.over:  # the storage is slower than was thought: others read the rest at the same time
+                self._submit_reading(rows[done:])
+                rows = rows[:done]
+                break
             try:
                 self._sources[row] = self._read_sample(int(self._ids[row]))
             except Exception as error:  # noqa: BLE001 - it becomes the batch's failure
@@ -212,6 +233,10 @@ class Assembly:
                 failed.append(row)
         self._finish(failed)
         self._submit_decoding([row for row in rows if row not in failed])
+
+    def _submit_reading(self, rows: Sequence[int]) -> None:
+        for run in _runs(rows, self._workshop.reader.run):
+            self._workshop.reader.submit(self._client, partial(self._read, run))
 
     def _submit_decoding(self, rows: Sequence[int]) -> None:
         for run in _runs(rows, _DECODE_RUN):
@@ -233,7 +258,7 @@ class Assembly:
                     self._replaced[row] = made
             except Exception as error:  # noqa: BLE001 - it becomes the batch's failure
                 self._errors[row] = error
-        self._workshop.counts.made += len(rows)
+        self._workshop.counts.add_made(len(rows))
         self._finish(rows)
 
     def _finish(self, rows: Sequence[int]) -> None:

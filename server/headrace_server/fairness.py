@@ -12,6 +12,8 @@ from .logs import logger
 
 Task = Callable[[], None]
 
+_REMEMBERED = 1024
+"""Clients without tasks whose spending is remembered."""
 _SMOOTHING = 0.2
 """Weight of the newest task in a client's mean time for one."""
 
@@ -29,13 +31,18 @@ class _Client:
 class FairPool:
     """Up to `limit()` threads that take the next task from whichever waiting client has had the least time.
 
-    A client that comes, or comes back, starts level with the least served one, so that nobody saves time up.
+    A client that comes starts level with the least served one, and one that comes back no lower than it stopped, so that
+    nobody saves time up or sheds what it had.
     Threads are started when they are first needed. A task handles its own errors; one that escapes is logged.
     """
 
     def __init__(self, name: str, limit: Callable[[], int]) -> None:
         self._name, self._limit = name, limit
         self._clients: dict[str, _Client] = {}
+        self._gone: dict[str, float] = {}
+        """What clients had spent that have nothing waiting now."""
+        self._level = 0.0
+        """What the client had spent that was served last, which of those waiting was the least."""
         self._threads: list[threading.Thread] = []
         self._idle = self._running = self._waiting = 0
         self._closed = False
@@ -45,8 +52,8 @@ class FairPool:
         with self._changed:
             entry = self._clients.get(client)
             if entry is None:
-                level = min((other.spent for other in self._clients.values()), default=0.0)
-                entry = self._clients[client] = _Client(spent=level)
+                spent = max(self._level, self._gone.pop(client, 0.0))
+                entry = self._clients[client] = _Client(spent)
             entry.tasks.append(task)
             self._waiting += 1
             self._wake()
@@ -97,6 +104,7 @@ class FairPool:
             ((name, client) for name, client in self._clients.items() if client.tasks), key=lambda item: item[1].spent
         )
         task = client.tasks.popleft()
+        self._level = max(self._level, client.spent)
         client.spent += client.mean  # in advance, so that one client does not get all threads at once
         client.running += 1
         self._waiting -= 1
@@ -110,3 +118,6 @@ class FairPool:
         self._running -= 1
         if not client.tasks and not client.running and self._clients.get(name) is client:
             del self._clients[name]
+            self._gone[name] = client.spent
+            while len(self._gone) > _REMEMBERED:
+                self._gone.pop(next(iter(self._gone)))

@@ -32,6 +32,9 @@ class Metrics:
         self._replaced = Counter(
             "headrace_replaced", "Samples that cannot be decoded, sent replaced", dataset, registry=registry
         )
+        # What other streams have made already is copied, not made again.
+        self.made = Counter("headrace_samples_made", "Samples decoded and transformed", registry=registry).inc
+        self.shared = Counter("headrace_samples_shared", "Samples copied from another batch", registry=registry).inc
         self._failures = Counter("headrace_failures", "Batches that failed", [*dataset, "code"], registry=registry)
         # Set when they change: other processes read them from a file, and cannot ask.
         gauge = partial(Gauge, registry=registry, multiprocess_mode="livesum")

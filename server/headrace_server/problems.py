@@ -66,4 +66,11 @@ def install(app: FastAPI) -> None:
 
 
 def _sentences(errors: Sequence[Any]) -> str:
-    return "; ".join(f"{error['loc'][-1]}: {error['msg']}, found {str(error.get('input'))[:80]!r}" for error in errors)
+    return "; ".join(_sentence(error) for error in errors)
+
+
+def _sentence(error: Any) -> str:
+    name = error["loc"][-1]
+    if error["type"] == "missing":
+        return f"{name} is missing"
+    return f"{name}: {error['msg']}, found {str(error.get('input'))[:80]!r}"

@@ -13,10 +13,22 @@ from .sources.base import Source
 _WANTED_RATE = 5_000
 """Reads a second that the pool aims at; times the seconds of a read, this is how many must be in flight."""
 _RUN_SECONDS = 0.002
+_TURN_SECONDS = 5 * _RUN_SECONDS
 """A task reads so long before it makes room; on fast storage one task reads many samples."""
 _LONGEST_RUN = 32
 _SMOOTHING = 0.1
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+
+
+class Turn:
+    """A task's time at reading."""
+
+    def __init__(self) -> None:
+        self._end = time.perf_counter() + _TURN_SECONDS
+
+    @property
+    def over(self) -> bool:
+        return time.perf_counter() > self._end
 
 
 class Reader:

@@ -11,7 +11,7 @@ from pathlib import Path
 from headrace_proto import checks
 from headrace_proto.frame import MAX_ENTRIES
 
-from .assembly import Address, Workshop
+from .assembly import Address, Counts, Workshop
 from .budget import Budget
 from .cache import ImageCache
 from .catalog import Catalog, open_dataset
@@ -59,14 +59,15 @@ class Service:
         self.catalog, self.custom = holdings.catalog, holdings.custom
         self.plans = PlanStore(self.catalog, self.custom, None if shared is None else PlanFiles(shared))
         self.draining = asyncio.Event()
+        self.metrics = Metrics(shared)
         self._workshop = Workshop(
             reader=Reader(settings.read_threads, settings.read_retries),
             decoders=FairPool("headrace-decode", lambda: settings.decode_threads),
             lending=Lending(settings.share_mb * 2**20),
             cache=ImageCache(settings.cache_mb * 2**20),
             max_pixels=settings.max_pixels,
+            counts=Counts(self.metrics.made, self.metrics.shared),
         )
-        self.metrics = Metrics(shared)
         budget = Budget(settings.memory_bytes, self.metrics.memory_used)
         self._limits = StreamLimits(settings.queue_batches, budget, settings.ping_seconds)
         self.metrics.memory(settings.memory_bytes)

@@ -21,6 +21,10 @@ class Command(Protocol):
         ...
 
 
+def counted(images: int) -> str:
+    return "1 image" if images == 1 else f"{images:,} images"
+
+
 def add_connection(parser: argparse.ArgumentParser) -> None:
     """The arguments of commands that talk to a server."""
     parser.add_argument("url", metavar="URL", help="the server's address, as in http://storage:8000")

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from headrace.adapters.causes import cause_in
-from headrace.commands.base import add_connection, add_plan
+from headrace.commands.base import add_connection, add_plan, counted
 from headrace.commands.connection import connected, planned
 from headrace.commands.liveline import LiveLine
 from headrace.commands.measurement import Figures, measure
@@ -30,7 +30,8 @@ _QUIET_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0"}
 class Bench:
     summary = "measure how fast this machine gets batches, and what they cost it"
     examples = """\
-  headrace bench http://storage:8000 flowers --split train
+  headrace bench http://storage:8000 flowers
+  headrace bench http://storage:8000 flowers --split train          where the data have split folders
   headrace bench http://storage:8000 flowers --batch-size 256 --shuffle --to tf
   headrace bench http://storage:8000 flowers --transforms '[{"name": "RandomResizedCrop", "size": 224}]'
   headrace bench http://storage:8000 flowers --json | jq .images_per_second
@@ -56,7 +57,12 @@ Ctrl-C ends it early, with the figures so far.
             if not arguments.json:
                 print(_subject(dataset, arguments.to), flush=True)
             figures = _measured(dataset, arguments.to, asked, arguments.seconds)
-        print(json.dumps(_as_json(dataset, arguments.to, figures)) if arguments.json else _as_text(figures))
+        if arguments.json:
+            print(json.dumps(_as_json(dataset, arguments.to, figures)))
+            return 0
+        if replaced := dataset.stats().replaced:
+            print(f"{counted(replaced)} could not be decoded and others came in place; `headrace show` names them")
+        print(_as_text(figures))
         return 0
 
 
@@ -107,7 +113,7 @@ def _subject(dataset: Dataset, target: str) -> str:
     image = next(output for output in dataset.outputs if output.name == "image")
     shape = " x ".join(str(side) for side in image.shape)
     return (
-        f"{dataset.info.dataset}/{dataset.info.split}: {dataset.samples:,} images, each {shape} {image.dtype}; "
+        f"{dataset.info.dataset}/{dataset.info.split}: {counted(dataset.samples)}, each {shape} {image.dtype}; "
         f"batches of {dataset.sharding.batch_size} as {_TARGETS[target]}"
     )
 
@@ -134,6 +140,7 @@ def _as_json(dataset: Dataset, target: str, figures: Figures) -> dict[str, Any]:
         "seconds": round(figures.seconds, 3),
         "batches": figures.batches,
         "images": figures.images,
+        "replaced": dataset.stats().replaced,
         "images_per_second": round(figures.images_per_second, 1),
         "megabytes_per_second": round(figures.megabytes_per_second, 3),
         "trainer_cpu_us_per_image": round(figures.cpu_us_per_image, 2),

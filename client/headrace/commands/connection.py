@@ -19,7 +19,10 @@ def connected(arguments: argparse.Namespace) -> Client:
 
 
 def planned(client: Client, arguments: argparse.Namespace, **more: Any) -> Dataset:
-    """The dataset for arguments of `add_plan`."""
+    """The dataset for arguments of `add_plan`.
+
+    Any share of it may be replaced: whoever looks at data wants to see what there is.
+    """
     transforms = None
     if arguments.transforms is not None:
         try:
@@ -36,5 +39,6 @@ def planned(client: Client, arguments: argparse.Namespace, **more: Any) -> Datas
         seed=arguments.seed,
         rank=0,
         world_size=1,
+        replace_budget=1.0,
         **more,
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from headrace import state as states
 from headrace.batch import Batch
-from headrace.commands.base import add_connection, add_plan
+from headrace.commands.base import add_connection, add_plan, counted
 from headrace.commands.connection import connected, planned
 from headrace.commands.pixels import visible
 from headrace.dataset import Dataset
@@ -28,7 +28,8 @@ class Show:
     summary = "draw a batch as the model sees it: a contact sheet with labels"
     examples = """\
   headrace show http://storage:8000 flowers                      writes sheet.png
-  headrace show http://storage:8000 flowers --split val --shuffle --count 12 -o val.png
+  headrace show http://storage:8000 flowers --shuffle --count 12 -o dozen.png
+  headrace show http://storage:8000 flowers --split val          where the data have split folders
   headrace show http://storage:8000 flowers --epoch 1            the same images, augmented anew
   headrace show http://storage:8000 flowers --transforms '[{"name": "RandomResizedCrop", "size": 224}]'
 """
@@ -62,14 +63,10 @@ class Show:
             batch = _batch(dataset, arguments.epoch, arguments.start)
         sheet = _sheet(dataset, batch, arguments.epoch, arguments.start)
         _write(sheet, arguments.output)
-        print(f"wrote {arguments.output}: {_counted(len(batch['image']))}, {sheet.width} x {sheet.height} pixels")
+        print(f"wrote {arguments.output}: {counted(len(batch['image']))}, {sheet.width} x {sheet.height} pixels")
         for entry in batch.replaced:
             print(f"{entry.key} cannot be decoded and was replaced by {entry.by}: {entry.reason}")
         return 0
-
-
-def _counted(images: int) -> str:
-    return "1 image" if images == 1 else f"{images:,} images"
 
 
 def _check_drawable(output: Path) -> None:

@@ -67,7 +67,8 @@ def _serve(settings: Settings) -> None:
 def _announce(holdings: Holdings, url: str) -> None:
     for dataset in holdings.catalog:
         for split, index in dataset.source.splits.items():
-            print(f"headrace: {dataset.name}/{split}: {len(index):,} images", flush=True)
+            images = "1 image" if len(index) == 1 else f"{len(index):,} images"
+            print(f"headrace: {dataset.name}/{split}: {images}", flush=True)
         for reason, count in dataset.source.skipped.items():
             print(f"headrace: {dataset.name}: left out {count:,} ({reason})", flush=True)
     print(f"headrace: serving on {url} (stop with Ctrl-C)", flush=True)

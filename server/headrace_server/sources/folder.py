@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from headrace_server.errors import ConfigurationError, SampleChanged, SampleError, SampleUnavailable, SampleVanished
 from headrace_server.index import Index, Listing, fingerprint, text_of
+from headrace_server.logs import logger
 from headrace_server.sources.base import Progress, content_digests, unheard
 from headrace_server.sources.saved import SavedIndexes, Snapshot
 from headrace_server.sources.scan import EXTENSIONS, path_parts, scan
@@ -107,7 +108,28 @@ def open_folder(
         snapshot = Snapshot(splits, skipped, fingerprint(splits, contents), found.directories)
         if saved is not None:
             saved.save(root, content, snapshot)
+    if mixed := _split_names_among_classes(snapshot.splits):
+        logger.warning(mixed, dataset=own_name)
     return FolderSource(own_name, root, snapshot.splits, snapshot.skipped, snapshot.fingerprint)
+
+
+def _split_names_among_classes(splits: Mapping[str, Index]) -> str | None:
+    """What to say where folders named like splits are classes, because others stand beside them."""
+    classes = splits[ONLY_SPLIT].classes if ONLY_SPLIT in splits else None
+    tops = sorted({name.split("/", 1)[0] for name in classes or ()})
+    like_splits = [top for top in tops if is_split(top)]
+    others = [top for top in tops if not is_split(top)]
+    if not like_splits or not others:
+        return None
+    return (
+        f"taken as classes and not as splits: {', '.join(like_splits)}; because of what stands beside them: "
+        f"{_first(others)}; move it away to have splits"
+    )
+
+
+def _first(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3:,} more"
 
 
 def _digests(source: FolderSource, threads: int, progress: Progress) -> dict[str, NDArray[np.uint8]]:
