@@ -31,8 +31,8 @@ class _Client:
 class FairPool:
     """Up to `limit()` threads that take the next task from whichever waiting client has had the least time.
 
-    A client that comes starts level with the least served one, and one that comes back no lower than it stopped, so that
-    nobody saves time up or sheds what it had.
+    A client that comes starts level with the least served one, and one that comes back no lower than it stopped, so
+    that nobody saves time up or sheds what it had.
     Threads are started when they are first needed. A task handles its own errors; one that escapes is logged.
     """
 
