@@ -48,6 +48,12 @@ def test_the_end_of_an_epoch_is_restored_as_the_beginning_of_the_next() -> None:
     assert state.restore(saved, INFO) == State(Position(4, 0), 0)
 
 
+def test_a_place_beyond_the_epoch_is_refused() -> None:
+    saved = {**state.save(PLACE, INFO), "samples": INFO.samples + 1}
+    with pytest.raises(StateMismatch, match=f"sample {INFO.samples + 1} of an epoch of {INFO.samples}"):
+        state.restore(saved, INFO)
+
+
 @pytest.mark.parametrize(
     ("fields", "part", "words"),
     [

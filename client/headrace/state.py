@@ -56,6 +56,11 @@ def restore(data: Any, info: PlanInfo, *, allow_changed: bool = False) -> State:
         listing = "; ".join(f"{part} was {words}" for part, words in differing.items())
         hint = " (allow_changed=True accepts other data)" if "data" in differing else ""
         raise StateMismatch(f"the state is of another plan: {listing}{hint}", tuple(differing))
+    if saved.position.samples > info.samples and not allow_changed:
+        raise StateMismatch(
+            f"the state stands at sample {saved.position.samples} of an epoch of {info.samples}: it was damaged",
+            ("samples",),
+        )
     if data["engine"] != info.engine:
         logger.warning(
             "the state is from a server that decodes with %s, this one decodes with %s: pixels may differ slightly",

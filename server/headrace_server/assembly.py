@@ -263,15 +263,14 @@ class Assembly:
 
     def _finish(self, rows: Sequence[int]) -> None:
         """Notes that rows are made, or failed; lends them, and packs the batch when they were the last."""
-        if not rows:
-            return
         waiting: list[Callable[[], None]] = []
         with self._lock:
-            for row in rows:
+            fresh = [row for row in rows if not self._made[row]]
+            for row in fresh:
                 self._made[row] = True
                 waiting += self._borrowers.pop(row, ())
-            self._left -= len(rows)
-            last = self._left == 0 and not self._cancelled
+            self._left -= len(fresh)
+            last = bool(fresh) and self._left == 0 and not self._cancelled
         for copy in waiting:
             copy()
         if last:
