@@ -38,9 +38,7 @@ def to_tf(dataset: Dataset, *, repeat: bool) -> tf.data.Dataset:
     if dataset.sharding.tail == "pad":
         columns.append(Output(VALID, "bool", ()))
     count = len(dataset)
-    at_beginning = (
-        dataset.start.position.samples == 0 and dataset.start.position.epoch % (dataset.options.epochs or 1) == 0
-    )
+    at_beginning = _at_beginning(dataset)
 
     def generate() -> Iterator[Any]:
         start = dataset.start
