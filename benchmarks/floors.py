@@ -80,7 +80,7 @@ def _decoded_once(results: Results) -> Spread:
     """Samples made for each that one of the 4 trainers was sent."""
     case = results["cases"]["many"]["contenders"]
     counts = next(team for team in case if team["name"] == "4")["samples"]
-    return Spread.of([4 * count["made"] / count["sent"] for count in counts])
+    return Spread.of([4 * count["made"] / count["sent"] for count in counts if count.get("sent")])
 
 
 def _value(case: str, *path: str) -> Callable[[Results], Spread]:

@@ -58,7 +58,7 @@ def _many(case: dict[str, Any]) -> str:
     for team in case["contenders"]:
         if team["turns"]:
             slowest = Spread.of([turn["slowest"] / turn["fastest"] for turn in team["turns"]])
-            counts = [count for count in team["samples"] if "made" in count and count["sent"]]
+            counts = [count for count in team["samples"] if count.get("made") and count.get("sent")]
             made = Spread.of([count["made"] / count["sent"] for count in counts]) if counts else None
             rows.append([team["label"], shown_spread(slowest, ".2f"), shown_spread(made, ".2f") if made else "unknown"])
     return table(["", "slowest trainer, of the fastest", "images decoded for each one sent"], rows)

@@ -83,7 +83,7 @@ def _turn(
 def _samples(address: str) -> dict[str, float]:
     """How many samples the server has decoded, has copied from another batch, and has sent."""
     text = httpx.get(f"{address}/metrics", trust_env=False).text
-    found: dict[str, float] = {}
+    found = dict.fromkeys(_COUNTERS, 0.0)  # a counter with a label is not there before its first
     for line in text.splitlines():
         name, _, value = line.partition(" ")
         for counter, metric in zip(_COUNTERS, ("samples_made", "samples_shared", "samples"), strict=True):
