@@ -16,6 +16,7 @@ from . import state as states
 from .batch import Batch
 from .budget import Budget, Elsewhere, nowhere
 from .endpoint import ConnectOptions, Endpoint
+from .epochs import epochs
 from .errors import UsageError
 from .fetch import Fetcher, Order
 from .positions import Position, Sharding
@@ -222,7 +223,7 @@ class Dataset:
         order = Order(self._plan, self.info, self.sharding, self.options.checksum, self._buffers)
         fetcher = Fetcher(self._endpoint, order)
         last = None if forever else self.last_epoch(start.position.epoch)
-        items = _epochs(fetcher, start.position, last, first, every)
+        items = epochs(fetcher, start.position, last, first, every)
         return Prefetcher(items, self.options.prefetch, fetcher.stop)
 
     def receive(self, state: State, replaced: int, asked: float, images: int, nbytes: int) -> None:
@@ -265,12 +266,3 @@ class Dataset:
         """How many samples of an epoch may be replaced."""
         share = self.info.replace_budget if self.options.replace_budget is None else self.options.replace_budget
         return Budget(share, self.info.samples)
-
-
-def _epochs(fetcher: Fetcher, start: Position, last: int | None, first: int, every: int) -> Iterator[Batch]:
-    """Epoch after epoch; a worker's turn, every `every`-th batch, goes on where one ends and the next begins."""
-    position, turn = start, first
-    while last is None or position.epoch <= last:
-        yield from fetcher.epoch(position, turn, every)
-        turn = (turn - fetcher.steps(position)) % every
-        position = Position(position.epoch + 1, 0)

@@ -41,49 +41,36 @@ class Fetcher:
 
     def __init__(self, endpoint: Endpoint, order: Order) -> None:
         self._endpoint, self._order = endpoint, order
-        self._response: httpx.Response | None = None
+        self._responses: list[httpx.Response] = []
         self._stopped = False
 
     def stop(self) -> None:
         self._stopped = True
-        response = self._response
-        if response is not None and "abort" in response.extensions:
-            response.extensions["abort"]()
+        for response in list(self._responses):
+            if "abort" in response.extensions:
+                response.extensions["abort"]()
 
-    def steps(self, start: Position) -> int:
-        """How many batches the rank gets from a position to the end of its epoch."""
-        return self._order.sharding.steps(start.samples)
+    @property
+    def sharding(self) -> Sharding:
+        return self._order.sharding
 
-    def epoch(self, start: Position, first: int = 0, every: int = 1) -> Iterator[Batch]:
-        """The batches of an epoch from a position on; where workers share them, every `every`-th from `first` on."""
-        sharding = self._order.sharding
-        numbers = range(first, self.steps(start), every)
-        wanted = [sharding.slice(start.epoch, start.samples, k) for k in numbers[-1:]]
-        whole = len(numbers) - (1 if wanted and wanted[0].stop > sharding.samples else 0)
-        if whole:
-            yield from self._stream(start, numbers[:whole])
-        for k in numbers[whole:]:  # at most one, padded with samples from the epoch's beginning
-            yield self._padded(start.epoch, sharding.slice(start.epoch, start.samples, k))
-
-    def _stream(self, start: Position, numbers: range) -> Iterator[Batch]:
-        sharding = self._order.sharding
-        places = (sharding.slice(start.epoch, start.samples, k) for k in numbers)
-        first, last = (sharding.slice(start.epoch, start.samples, k) for k in (numbers[0], numbers[-1]))
-        path = f"/v1/plans/{self._order.info.id}/stream"
+    def stream(self, epoch: int, start: int, stop: int, every: int) -> contextlib.AbstractContextManager[Frames]:
+        """Opens the stream of the rank's batches, or of every `every`-th, from `start` on, clipped at `stop`."""
         query = {
-            "epoch": start.epoch,
-            "start": first.start,
-            "count": sharding.batch_size,
-            "stride": sharding.step * numbers.step,
-            "stop": last.stop,
+            "epoch": epoch,
+            "start": start,
+            "count": self.sharding.batch_size,
+            "stride": self.sharding.step * every,
+            "stop": stop,
         }
-        with self._reading(path, Position(start.epoch, first.start), **query) as frames:
-            for place in places:
-                message, payload = frames.batch(place.start, place.stop)
-                yield self._marked(Batch.of(columns_of(message, payload), place.after, message.replaced), place)
-            frames.end(last.stop)
+        return self._reading(f"/v1/plans/{self._order.info.id}/stream", Position(epoch, start), **query)
 
-    def _padded(self, epoch: int, place: Slice) -> Batch:
+    def batch(self, frames: Frames, place: Slice) -> Batch:
+        """The next batch of a stream, which must be the one of this place."""
+        message, payload = frames.batch(place.start, place.stop)
+        return self._marked(Batch.of(columns_of(message, payload), place.after, message.replaced), place)
+
+    def padded(self, epoch: int, place: Slice) -> Batch:
         """A batch that goes on with samples from the epoch's beginning; "valid" is False for them."""
         pieces = self._order.sharding.pieces(place.start, place.stop)
         made = {piece: self._slice(epoch, *piece) for piece in dict.fromkeys(pieces)}
@@ -105,7 +92,7 @@ class Fetcher:
             return Batch.of(columns_of(message, payload), Position(epoch, stop), message.replaced)
 
     @contextlib.contextmanager
-    def _reading(self, path: str, at: Position, **query: Any) -> Iterator[_Frames]:
+    def _reading(self, path: str, at: Position, **query: Any) -> Iterator[Frames]:
         """Opens a response for reading frames; the plan is posted again where the server has forgotten it."""
         query["checksum"] = "crc32" if self._order.checksum else None
         with contextlib.ExitStack() as stack:
@@ -113,17 +100,17 @@ class Fetcher:
                 response = self._opened(stack, path, query)
             except ConnectionFailed as error:
                 raise StreamBroken(str(error), *at) from error
-            self._response = response
-            if self._stopped:  # between the look at `_response` in `stop` and here
-                raise StreamBroken("stopped", *at)
+            self._responses.append(response)
             try:
+                if self._stopped:  # between the look at `_responses` in `stop` and here
+                    raise StreamBroken("stopped", *at)
                 order = self._order
                 reader = FrameReader(
                     read_into(response), order.info.outputs, checksum=order.checksum, buffers=order.buffers
                 )
-                yield _Frames(reader, self._endpoint, self._order.info, at)
+                yield Frames(reader, self._endpoint, self._order.info, at)
             finally:
-                self._response = None
+                self._responses.remove(response)
 
     def _opened(self, stack: contextlib.ExitStack, path: str, query: dict[str, Any]) -> httpx.Response:
         try:
@@ -143,7 +130,7 @@ class Fetcher:
             )
 
 
-class _Frames:
+class Frames:
     """The frames of one response, as the batches that were asked for."""
 
     def __init__(self, reader: FrameReader, endpoint: Endpoint, info: PlanInfo, at: Position) -> None:
