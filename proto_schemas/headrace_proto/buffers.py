@@ -13,7 +13,7 @@ from .frame import ALIGNMENT
 
 
 class BufferPool:
-    """Buffers of a few sizes. Fresh memory costs page faults, 20 us an image of 224 x 224; used memory does not.
+    """Buffers of a few sizes. Fresh memory costs a page fault for every 4 KiB; used memory does not.
 
     A buffer counts as free when nobody refers to it: no array, view, tensor or memoryview made of it. Python counts
     that, and whoever keeps memory for itself (TensorFlow and PyTorch do) keeps a reference. Safe to use from many
