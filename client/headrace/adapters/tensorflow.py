@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +11,8 @@ import numpy as np
 from headrace_proto.plan import Output
 
 from .. import interrupts
-from ..batch import Batch
 from ..errors import UsageError
 from ..fetch import VALID
-from ..positions import Position
-from ..state import State
 
 try:
     import tensorflow as tf
@@ -24,48 +22,38 @@ except ImportError as error:
 if TYPE_CHECKING:
     from ..dataset import Dataset
 
-_RECEIPT = 5
-"""Numbers that go through the pipeline beside a batch: the state after it (epoch, samples, replaced), its bytes, and
-how many of its samples were replaced."""
-
 _MOMENT = 0.2
 """Seconds."""
+_THERE, _NOT_THERE = np.array(True), np.array(False)
+"""Go through the pipeline beside a batch, and beside what stands in its place where there is none yet."""
 
 
 def to_tf(dataset: Dataset, *, repeat: bool) -> tf.data.Dataset:
-    """The pipeline: batches from the stream, prefetched, and noted as received when the trainer takes them."""
+    """The pipeline: batches that were received ahead, handed out one by one, and noted as received then.
+
+    The client's own thread has prefetched them, into the memory that TensorFlow adopts. There is no prefetch of
+    TensorFlow's behind it: it would save nothing but the hand-over, cost one more, and count batches that the trainer
+    has not got.
+    """
     columns = [output for output in dataset.outputs if output.name in ("image", "label")]
     if dataset.sharding.tail == "pad":
         columns.append(Output(VALID, "bool", ()))
-    count = len(dataset)
     at_beginning = _at_beginning(dataset)
 
     def generate() -> Iterator[Any]:
-        start = dataset.start
         if at_beginning and not repeat and not _at_beginning(dataset):
             raise UsageError("the state was loaded after to_tf() had counted a full epoch; call to_tf() again after it")
-        empty = True
-        for batch in _or_nothing(dataset, start, forever=repeat):
-            if batch is None:
-                yield nothing
-            else:
-                empty = False
-                yield _receipt(batch), tuple(batch[column.name] for column in columns)
-        if empty:  # otherwise the pass is over when the trainer takes the last
-            dataset.finish_pass(start)
+        return _batches(dataset, columns, forever=repeat)
 
     interrupts.watch()
-    nothing = _nothing(columns)
     batches = tf.data.Dataset.from_generator(generate, output_signature=_signature(columns))
-    batches = batches.filter(lambda receipt, _: receipt[0] >= 0).prefetch(tf.data.AUTOTUNE)
-    # A batch counts when the trainer takes it, so the count comes after the prefetching; the clock is read before.
-    clock = tf.data.Dataset.counter().map(lambda _: tf.timestamp())
-    received = tf.data.Dataset.zip((clock, batches)).map(_receiver(dataset, columns))
+    # TensorFlow runs no function for these two, which only pick among what they are given.
+    batches = batches.filter(lambda there, *_: there).map(_shaped(dataset, columns))
     if repeat:
-        received = received.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+        batches = batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
     elif at_beginning:
-        received = received.apply(tf.data.experimental.assert_cardinality(count))
-    return received.with_options(_options())
+        batches = batches.apply(tf.data.experimental.assert_cardinality(len(dataset)))
+    return batches.with_options(_options())
 
 
 def _at_beginning(dataset: Dataset) -> bool:
@@ -74,68 +62,52 @@ def _at_beginning(dataset: Dataset) -> bool:
     return start.samples == 0 and start.epoch % (dataset.options.epochs or 1) == 0
 
 
-def _or_nothing(dataset: Dataset, start: State, *, forever: bool) -> Iterator[Batch | None]:
-    """A pass's batches, and None whenever there was none for a moment.
+def _batches(dataset: Dataset, columns: list[Output], *, forever: bool) -> Iterator[Any]:
+    """A pass's batches; and something that is filtered out whenever there was none for a moment.
 
-    TensorFlow cannot end a pipeline while its generator waits; and while the main thread waits for the pipeline, Ctrl-C
-    is for the generator to notice.
+    TensorFlow cannot end a pipeline while its generator waits, as it may for a thread that a user's own prefetch has
+    started; and while the main thread waits for the pipeline, Ctrl-C is for the generator to notice.
     """
-    pressed = interrupts.count()
+    start, pressed = dataset.start, interrupts.count()
+    nothing = _NOT_THERE, *(np.zeros((0, *column.shape), column.dtype) for column in columns)
     with dataset.prefetched(start, forever=forever) as ready:
         batches = dataset.budget().watch(ready, start)
         while True:
+            asked = time.time()
             while not ready.wait(_MOMENT):
                 if interrupts.count() > pressed:
                     raise KeyboardInterrupt
-                yield None
+                yield nothing
             batch = next(batches, None)
             if batch is None:
-                return
-            yield batch
-
-
-def _nothing(columns: list[Output]) -> Any:
-    """Stands in the pipeline for a batch that is not there yet, and is filtered out."""
-    return np.full(_RECEIPT, -1, np.int64), tuple(np.zeros((0, *column.shape), column.dtype) for column in columns)
+                break
+            dataset.receive(batch.state, len(batch.replaced), asked, len(batch["image"]), batch.nbytes)
+            yield _THERE, *(batch[column.name] for column in columns)
+    dataset.finish_pass(start)
 
 
 def _signature(columns: list[Output]) -> Any:
-    specs = tuple(tf.TensorSpec((None, *column.shape), column.dtype, name=column.name) for column in columns)
-    return tf.TensorSpec((_RECEIPT,), tf.int64), specs
+    specs = (tf.TensorSpec((None, *column.shape), column.dtype, name=column.name) for column in columns)
+    return tf.TensorSpec((), tf.bool), *specs
 
 
-def _receipt(batch: Batch) -> np.ndarray[Any, np.dtype[np.int64]]:
-    return np.array([*batch.end, batch.replaced_in_epoch, batch.nbytes, len(batch.replaced)], np.int64)
-
-
-def _receiver(dataset: Dataset, outputs: list[Output]) -> Any:
+def _shaped(dataset: Dataset, outputs: list[Output]) -> Any:
+    """The columns alone, with the number of samples in a batch where it is always the same."""
     sharding = dataset.sharding
     fixed = sharding.tail != "partial" or sharding.samples % sharding.step == 0
     size = sharding.batch_size if fixed else None
 
-    def receive(asked: float, receipt: Any, images: Any) -> np.int64:
-        epoch, samples, replaced_in_epoch, nbytes, replaced = (int(number) for number in receipt)
-        state = State(Position(epoch, samples), replaced_in_epoch)
-        dataset.receive(state, replaced, float(asked), int(images), nbytes)
-        return np.int64(0)
-
-    def note(asked: Any, item: Any) -> Any:
-        receipt, columns = item
+    def shaped(_: Any, *columns: Any) -> Any:
         for column, output in zip(columns, outputs, strict=True):
             column.set_shape((size, *output.shape))
-        noted = tf.numpy_function(receive, (asked, receipt, tf.shape(columns[0])[0]), tf.int64)
-        with tf.control_dependencies([noted]):
-            first = tf.identity(columns[0])  # shares the buffer
-        return first if len(columns) == 1 else (first, *columns[1:])
+        return columns[0] if len(columns) == 1 else columns
 
-    return note
+    return shaped
 
 
 def _options() -> tf.data.Options:
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    # More threads only wake and spin: this pipeline does one thing after the other, and little of it.
-    options.threading.private_threadpool_size = 1
-    # A prefetch behind the receiver would count batches that the trainer has not got.
+    # A prefetch that TensorFlow adds by itself would count batches that the trainer has not got.
     options.experimental_optimization.inject_prefetch = False
     return options
