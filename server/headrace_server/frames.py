@@ -15,6 +15,10 @@ class Frame:
     head: bytes
     payload: memoryview | None = None
 
+    def parts(self) -> list[bytes | memoryview]:
+        """The frame's bytes, as they lie in memory."""
+        return [self.head] if self.payload is None else [self.head, self.payload]
+
     @property
     def nbytes(self) -> int:
         return len(self.head) + (0 if self.payload is None else self.payload.nbytes)

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from .frames import Frame
 
@@ -42,10 +42,8 @@ class FrameStream(Response):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         async with contextlib.aclosing(self._frames):
             async for frame in self._frames:
-                await send(_body(frame.head))
-                if frame.payload is not None:
-                    await send(_body(frame.payload))
-        await send(_body(b"", more=False))
+                await send({"type": "http.response.body", "body": frame.parts(), "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def while_connected(work: Coroutine[Any, Any, T], receive: Receive) -> T | None:
@@ -59,10 +57,6 @@ async def while_connected(work: Coroutine[Any, Any, T], receive: Receive) -> T |
         for task in (working, gone):
             task.cancel()
         await asyncio.gather(working, gone, return_exceptions=True)
-
-
-def _body(data: bytes | memoryview, *, more: bool = True) -> Message:
-    return {"type": "http.response.body", "body": data, "more_body": more}
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -1,49 +1,137 @@
-"""Sending without copying: uvicorn's HTTP protocol, but a batch goes to the socket as it lies in memory.
+"""Sending without copying: uvicorn's HTTP protocol, but a frame goes to the socket as it lies in memory.
 
 uvicorn joins every chunk with its framing, which copies the whole batch on the event loop, and returns from `send`
-while the transport still holds it. Here a payload is handed over as it is, and `send` returns when the kernel has taken
-all of it, so that its memory may be used again.
+while the transport still holds it; and uvloop's transport holds the interpreter's lock while the kernel copies, so that
+the threads that decode stand still. Here a frame's parts are handed to the kernel as they are, without the lock, and
+`send` returns when it has taken all of them, so that their memory may be used again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+_MOST_PARTS = 1024
+"""That one call takes; Linux's IOV_MAX."""
+
+Parts = list[bytes | memoryview]
+
+
+class Writer:
+    """Writes to a connection's socket beside its transport, which must have nothing left to write meanwhile.
+
+    It has a file descriptor of its own, since the event loop watches each for one party only; `close` it with the
+    connection.
+    """
+
+    def __init__(self, transport: asyncio.BaseTransport) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._descriptor = os.dup(transport.get_extra_info("socket").fileno())
+        self._writable: asyncio.Future[None] | None = None
+
+    async def write(self, parts: Parts) -> None:
+        """Returns when the kernel has taken everything. Raises OSError where the connection has ended."""
+        while parts:
+            try:
+                count = os.writev(self._descriptor, parts[:_MOST_PARTS])
+            except BlockingIOError:
+                await self._until_writable()
+            else:
+                parts = _after(parts, count)
+
+    def close(self) -> None:
+        """Whoever waits in `write` gets ConnectionAbortedError."""
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_exception(ConnectionAbortedError("the connection was closed"))
+        self._forget()
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+    async def _until_writable(self) -> None:
+        writable = self._writable = self._loop.create_future()
+        self._loop.add_writer(self._descriptor, _settle, writable)
+        try:
+            await writable
+        finally:
+            self._forget()
+
+    def _forget(self) -> None:
+        if self._writable is not None and self._descriptor >= 0:
+            self._loop.remove_writer(self._descriptor)
+        self._writable = None
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _after(parts: Parts, count: int) -> Parts:
+    """What is left after the first `count` bytes."""
+    for i, part in enumerate(parts):
+        if count < len(part):
+            return [memoryview(part)[count:], *parts[i + 1 :]]
+        count -= len(part)
+    return []
+
 
 class PayloadCycle(RequestResponseCycle):
-    """A request and its response, whose memoryviews are sent without being joined to anything."""
+    """A request and its response; a body that is a list of parts is sent without being joined to anything."""
+
+    writer: Writer | None
 
     async def send(self, message: Any) -> None:
         body = message.get("body")
-        if not isinstance(body, memoryview):
+        if not isinstance(body, list):
             await super().send(message)
             return
-        if self.flow.write_paused:
-            await self.flow.drain()
+        await self.flow.drain()
         if self.disconnected:
             return
+        size = sum(map(len, body))
         if self.chunked_encoding:
-            self.transport.write(b"%x\r\n" % body.nbytes)
-            self.transport.write(body)
-            self.transport.write(b"\r\n")
+            body = [b"%x\r\n" % size, *body, b"\r\n"]
         else:
             assert self.expected_content_length is not None
-            self.expected_content_length -= body.nbytes
-            self.transport.write(body)
-        await self.flow.drain()
+            self.expected_content_length -= size
+        try:
+            await self._write(body)
+        except OSError:  # as uvicorn has it: whoever went away is told nothing
+            self.transport.abort()
+        except asyncio.CancelledError:  # half a frame is no frame, and nothing may follow it
+            self.transport.abort()
+            raise
+
+    async def _write(self, parts: Parts) -> None:
+        if self.writer is not None:
+            await self.writer.write(parts)
+            return
+        for part in parts:  # encrypted on the way, by the transport
+            self.transport.write(part)
+            await self.flow.drain()
 
 
 class PayloadProtocol(HttpToolsProtocol):
     """uvicorn's protocol with `PayloadCycle`s, and no bytes kept in the transport after a `send`."""
 
+    _writer: Writer | None = None
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
         self.transport.set_write_buffer_limits(high=0)
+        if transport.get_extra_info("sslcontext") is None:
+            self._writer = Writer(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._writer is not None:
+            self._writer.close()
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
         if type(self.cycle) is RequestResponseCycle:
             self.cycle.__class__ = PayloadCycle
+            self.cycle.writer = self._writer
