@@ -67,8 +67,7 @@ def made(shop: Workshop, *addresses: Address) -> list[Assembly]:
 
 def payload(assembly: Assembly) -> bytes:
     assert assembly.frame is not None
-    assert assembly.frame.payload is not None
-    return bytes(assembly.frame.payload)
+    return b"".join(assembly.frame.payload)
 
 
 def alone(address: Address) -> Assembly:

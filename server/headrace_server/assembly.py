@@ -160,8 +160,8 @@ class Assembly:
         if self._cancelled:
             return
         try:
-            self._allocate()
-            gather(self._ids, self._images)
+            self._look_up()
+            self._allocate(gather(self._ids, self._workshop.buffers))
         except Exception as error:  # noqa: BLE001 - it becomes the batch's failure
             self._errors[0] = error
         self._workshop.counts.add_made(self._count)
@@ -172,7 +172,10 @@ class Assembly:
         if self._cancelled:
             return
         try:
+            self._look_up()
             self._allocate()
+            self._images = self._columns[self.address.plan.pipeline.output.name]
+            self._sources: list[Material | None] = [None] * self._count
             places = self._workshop.lending.places(self.address)
             missing = [row for row, place in enumerate(places) if not self._borrow(row, place)]
             to_read = [row for row in missing if not self._take_cached(row)]
@@ -183,16 +186,20 @@ class Assembly:
         self._submit_decoding(sorted({*missing} - {*to_read}))
         self._submit_reading(to_read)
 
-    def _allocate(self) -> None:
-        plan = self.address.plan
-        self._ids = plan.order(self.address.epoch).samples(self.address.start, self.address.stop)
-        self._tensors, nbytes = arrays.describe(plan.info.outputs, self._count)
-        self._payload = _zero_gaps(self._workshop.buffers.get(nbytes), self._tensors)
-        self._columns = arrays.views(self._tensors, self._payload.data)
-        self._images = self._columns[plan.pipeline.output.name]
-        self._sources: list[Material | None] = [None] * self._count
-        if LABEL in plan.info.outputs:
-            self._columns[LABEL.name][:] = plan.index.labels(self._ids)
+    def _look_up(self) -> None:
+        address = self.address
+        self._ids = address.plan.order(address.epoch).samples(address.start, address.stop)
+        self._tensors, self._nbytes = arrays.describe(address.plan.info.outputs, self._count)
+
+    def _allocate(self, images: Sequence[memoryview] = ()) -> None:
+        """Makes room for the columns; the payload's first may be there already, in parts."""
+        there = sum(part.nbytes for part in images)
+        tensors = [{**tensor, "offset": tensor["offset"] - there} for tensor in self._tensors[bool(images) :]]
+        payload = _zero_gaps(self._workshop.buffers.get(self._nbytes - there), tensors)
+        self._payload = [*images, payload.data] if payload.nbytes else [*images]
+        self._columns = arrays.views(tensors, payload.data)
+        if LABEL in self.address.plan.info.outputs:
+            self._columns[LABEL.name][:] = self.address.plan.index.labels(self._ids)
 
     def _borrow(self, row: int, place: Place | None) -> bool:
         return place is not None and place.lender.lend(place.row, partial(self._copy, row, place))
@@ -315,8 +322,8 @@ class Assembly:
             escaped={KEY.name: escaped} if escaped else {},
             replaced=replaced,
         )
-        payload = self._payload.data
-        return Frame(batch, frame.pack_head(batch.header(), [payload], checksum=self.address.checksum), payload)
+        head = frame.pack_head(batch.header(), self._payload, checksum=self.address.checksum)
+        return Frame(batch, head, self._payload)
 
     def _describe(self, i: int, error: Exception) -> messages.Failure:
         epoch, position = self.address.epoch, self.address.start + i

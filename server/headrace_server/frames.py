@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headrace_proto import frame, messages
@@ -9,19 +10,19 @@ from headrace_proto import frame, messages
 
 @dataclass(frozen=True)
 class Frame:
-    """A finished frame: what it says, the bytes of it before the payload, and the payload (or None)."""
+    """A finished frame: what it says, the bytes of it before the payload, and the payload in parts."""
 
     message: messages.Message
     head: bytes
-    payload: memoryview | None = None
+    payload: Sequence[memoryview] = ()
 
     def parts(self) -> list[bytes | memoryview]:
         """The frame's bytes, as they lie in memory."""
-        return [self.head] if self.payload is None else [self.head, self.payload]
+        return [self.head, *self.payload]
 
     @property
     def nbytes(self) -> int:
-        return len(self.head) + (0 if self.payload is None else self.payload.nbytes)
+        return len(self.head) + sum(part.nbytes for part in self.payload)
 
 
 def plain_frame(message: messages.Message, *, checksum: bool) -> Frame:

@@ -32,6 +32,7 @@ class Metrics:
         self._replaced = Counter(
             "headrace_replaced", "Samples that cannot be decoded, sent replaced", dataset, registry=registry
         )
+        self._by_dataset: dict[str, tuple[Counter, ...]] = {}
         # What other streams have made already is copied, not made again.
         self.made = Counter("headrace_samples_made", "Samples decoded and transformed", registry=registry).inc
         self.shared = Counter("headrace_samples_shared", "Samples copied from another batch", registry=registry).inc
@@ -47,13 +48,22 @@ class Metrics:
 
     def count(self, frame: Frame, dataset: str) -> None:
         """Counts a frame that was sent."""
-        self._bytes.labels(dataset).inc(frame.nbytes)
+        nbytes, batches, samples, replaced = self._sent(dataset)
+        nbytes.inc(frame.nbytes)
         if isinstance(frame.message, messages.Batch):
-            self._batches.labels(dataset).inc()
-            self._samples.labels(dataset).inc(frame.message.count)
-            self._replaced.labels(dataset).inc(len(frame.message.replaced))
+            batches.inc()
+            samples.inc(frame.message.count)
+            replaced.inc(len(frame.message.replaced))
         elif isinstance(frame.message, messages.Failure):
             self.failed(dataset, frame.message.code)
+
+    def _sent(self, dataset: str) -> tuple[Counter, ...]:
+        """A dataset's own counters of bytes, batches, samples and replaced samples; finding them takes a while."""
+        found = self._by_dataset.get(dataset)
+        if found is None:
+            counters = self._bytes, self._batches, self._samples, self._replaced
+            found = self._by_dataset[dataset] = tuple(counter.labels(dataset) for counter in counters)
+        return found
 
     def failed(self, dataset: str, code: str) -> None:
         """Counts a batch that an error took the place of."""

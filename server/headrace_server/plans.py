@@ -38,7 +38,7 @@ class ResolvedPlan:
     shuffle: bool
     seed: int
     gather: Gather | None
-    """Fills all slots of a batch at once, where the samples are arrays and go into it as they are."""
+    """Gives all images of a batch at once, where the samples are arrays and go into it as they are."""
 
     @property
     def mean_size(self) -> int:
@@ -54,7 +54,12 @@ class ResolvedPlan:
 
     def batch_bytes(self, count: int) -> int:
         """Bytes of the payload of a batch of `count` samples."""
-        return arrays.describe(self.info.outputs, count)[1]
+        return _payload_bytes(self.info.outputs, count)
+
+
+@lru_cache(maxsize=1024)  # asked for each batch that is begun
+def _payload_bytes(outputs: tuple[Output, ...], count: int) -> int:
+    return arrays.describe(outputs, count)[1]
 
 
 @lru_cache(maxsize=64)  # streams and epochs in progress share what an order computed

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Any
+from bisect import bisect_right
+from itertools import accumulate
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -34,13 +36,17 @@ class Writer:
 
     async def write(self, parts: Parts) -> None:
         """Returns when the kernel has taken everything. Raises OSError where the connection has ended."""
-        while parts:
+        ends = list(accumulate(map(len, parts)))
+        first, done, left = 0, 0, parts[0]
+        while done < ends[-1]:
             try:
-                count = os.writev(self._descriptor, parts[:_MOST_PARTS])
+                done += os.writev(self._descriptor, [left, *parts[first + 1 : first + _MOST_PARTS]])
             except BlockingIOError:
                 await self._until_writable()
-            else:
-                parts = _after(parts, count)
+                continue
+            if done < ends[-1]:
+                first = bisect_right(ends, done, first)
+                left = memoryview(parts[first])[done - ends[first] :]
 
     def close(self) -> None:
         """Whoever waits in `write` gets ConnectionAbortedError."""
@@ -67,15 +73,6 @@ class Writer:
 def _settle(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
-
-
-def _after(parts: Parts, count: int) -> Parts:
-    """What is left after the first `count` bytes."""
-    for i, part in enumerate(parts):
-        if count < len(part):
-            return [memoryview(part)[count:], *parts[i + 1 :]]
-        count -= len(part)
-    return []
 
 
 class PayloadCycle(RequestResponseCycle):
@@ -134,4 +131,4 @@ class PayloadProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if type(self.cycle) is RequestResponseCycle:
             self.cycle.__class__ = PayloadCycle
-            self.cycle.writer = self._writer
+            cast(PayloadCycle, self.cycle).writer = self._writer

@@ -108,6 +108,7 @@ def _shaped(dataset: Dataset, outputs: list[Output]) -> Any:
 def _options() -> tf.data.Options:
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    # A prefetch that TensorFlow adds by itself would count batches that the trainer has not got.
+    # What TensorFlow would run ahead by itself counts batches that the trainer has not got.
     options.experimental_optimization.inject_prefetch = False
+    options.experimental_optimization.map_parallelization = False
     return options

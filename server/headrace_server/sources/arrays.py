@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace_proto.buffers import BufferPool
 from headrace_server.array_index import ArrayIndex, array_fingerprint
 from headrace_server.decode import Decoded
 from headrace_server.errors import ConfigurationError, SampleChanged, SampleError, SampleUnavailable, SampleVanished
@@ -18,8 +19,12 @@ from headrace_server.sources.base import Progress, unheard
 from headrace_server.sources.npy import IMAGE, LABEL, class_names, digest, label_column, map_array
 from headrace_server.sources.splits import ONLY_SPLIT, is_split
 
-Gather = Callable[[NDArray[np.int64], NDArray[np.uint8]], None]
-"""Copies the images of samples, by their numbers, into the slots of a batch."""
+Gather = Callable[[NDArray[np.int64], BufferPool], list[memoryview]]
+"""The bytes of the images of samples, by their numbers: in one part, in a buffer of the pool, or in several."""
+
+_PAGE = 4096
+_WORTH_A_PART = 4 * _PAGE
+"""Bytes of an image from which on it costs less to send it from where it lies than to copy it first."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,11 @@ class ImageFile:
     """(N, height, width, channels), C-contiguous, a view of the file."""
     nbytes: int
     mtime_ns: int
+
+    @property
+    def rows(self) -> NDArray[np.uint8]:
+        """(N, bytes of an image), the same memory."""
+        return self.images.reshape(len(self.images), -1)
 
 
 @dataclass(frozen=True)
@@ -49,11 +59,18 @@ class ArraysSource:
         image = self.files[split].images[sample].copy()
         return Decoded(image, image.shape[0], image.shape[1])
 
-    def gather(self, split: str, samples: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
-        """Copies the images of `samples` into `out`, C-contiguous and of their shape. Raises as `read` does."""
+    def gather(self, split: str, samples: NDArray[np.int64], buffers: BufferPool) -> list[memoryview]:
+        """The bytes of the images of `samples`, one after the other; see `Gather`. Raises as `read` does."""
         self._check(split)
+        rows = self.files[split].rows
+        if rows.shape[1] >= _WORTH_A_PART:
+            # Whoever sends them must not wait for the disk: this has every page of them brought into memory.
+            rows[samples, ::_PAGE]
+            return [rows[sample].data for sample in samples.tolist()]
+        out = buffers.get(len(samples) * rows.shape[1])
         # Any other mode copies twice, by way of a buffer. The order of an epoch names no sample that is not there.
-        np.take(self.files[split].images, samples, axis=0, out=out, mode="clip")
+        np.take(rows, samples, axis=0, out=out.reshape(len(samples), -1), mode="clip")
+        return [out.data]
 
     def _check(self, split: str) -> None:
         """A file that another took the place of is still mapped as it was, but other servers have the new one."""
