@@ -147,6 +147,6 @@ FLOORS = (
     Floor(10, "wide: start from a saved index", 3, False, "s", _rounds("wide", "start_s")),
     Floor(10, "wide: first batch after connecting", 500, False, "ms", _rounds("wide", "first_batch_ms")),
     Floor(11, "32 stalled streams: memory above idle, of what the options add up to", 115, False, "%", _memory),
-    Floor(12, "all of the server's CPU per 8x8 image, which bounds its Python from above", 40, False, "us",
-          _plain("lock", "headrace", figures.server_cpu_us_per_image)),
+    Floor(12, "the server's Python under the interpreter's lock, per image", 40, False, "us",
+          _rounds("lock", "held_us")),
 )  # fmt: skip

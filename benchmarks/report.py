@@ -100,7 +100,24 @@ def _wide(case: dict[str, Any]) -> str:
     return f"{size}{ram}\n\n{table(['', ''], rows)}"
 
 
-_OWN: dict[str, Callable[[dict[str, Any]], str]] = {"many": _many, "large": _large, "memory": _memory, "wide": _wide}
+def _lock(case: dict[str, Any]) -> str:
+    if "rounds" not in case:
+        return f"How long the lock was held could not be seen: {case['held_error']}."
+    held = Spread.of([found["held_us"] for found in case["rounds"]])
+    share = Spread.of([100 * found["held_share"] for found in case["rounds"]])
+    return (
+        f"Under the lock the server was {shown_spread(held, '.1f')} us for each image, "
+        f"{shown_spread(share, '.0f')} % of the time."
+    )
+
+
+_OWN: dict[str, Callable[[dict[str, Any]], str]] = {
+    "many": _many,
+    "large": _large,
+    "memory": _memory,
+    "wide": _wide,
+    "lock": _lock,
+}
 
 
 def _facts(facts: dict[str, str]) -> str:

@@ -12,6 +12,8 @@ from .sources.base import Source
 
 _WANTED_RATE = 5_000
 """Reads a second that the pool aims at; times the seconds of a read, this is how many must be in flight."""
+_QUICK_SECONDS = 0.002
+"""On average; a page cache or a local disk takes a tenth of it, a network more."""
 _RUN_SECONDS = 0.002
 _TURN_SECONDS = 5 * _RUN_SECONDS
 """A task reads so long before it makes room; on fast storage one task reads many samples."""
@@ -47,6 +49,11 @@ class Reader:
         """Tries no failed read again, and waits so long for those under way."""
         self._closing.set()
         self._pool.close(seconds)
+
+    @property
+    def quick(self) -> bool:
+        """Whether a read takes so little that handing it to other threads costs more than waiting for it."""
+        return self._mean_seconds < _QUICK_SECONDS
 
     @property
     def run(self) -> int:
