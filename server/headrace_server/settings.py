@@ -105,7 +105,8 @@ class Settings(BaseSettings):
     cache_mb: int = Field(
         default=0, ge=0, description="MiB of images kept decoded for later epochs, up to the first random transform"
     )
-    queue_batches: int = Field(default=16, ge=1, le=4096, description="most batches that a stream works on ahead")
+    # At 100 ms a read, half of them are still waiting for the storage.
+    queue_batches: int = Field(default=32, ge=1, le=4096, description="most batches that a stream works on ahead")
     max_batch_mb: int = Field(default=256, ge=1, le=1024, description="MiB that one batch may have")
     max_megapixels: float = Field(default=100, gt=0, description="larger images are refused before they are decoded")
     read_retries: int = Field(default=3, ge=0, le=100, description="how often a failed read is tried again")
