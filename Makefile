@@ -3,11 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help demo test bench lint format clean
+.PHONY: help demo test faults bench lint format clean
 
 help:
 	@echo "make demo    serve real images, train on them, and see how well it goes (two minutes)"
 	@echo "make test    ruff, mypy and the whole test suite"
+	@echo "make faults  kill, cut, flip and stall for some minutes, and print what came of it (docs/guarantees.md)"
 	@echo "make bench   headrace beside its peers, and docs/benchmarks.md (a quarter of an hour; the machine should be quiet)"
 	@echo "make format  let ruff put the code in order"
 	@echo "make clean   remove the virtual environment and what the demo made"
@@ -17,6 +18,12 @@ demo: $(INSTALLED)
 
 test: lint
 	$(BIN)/python -m pytest -q
+
+FAULTS := tests/test_failover.py tests/test_limits.py tests/test_access.py tests/test_shutdown.py tests/test_resume.py \
+	tests/test_keras_checkpoint.py tests/test_bad_data.py
+
+faults: $(INSTALLED)
+	HEADRACE_FAULTS=1 $(BIN)/python -m pytest -q --timeout 600 $(FAULTS)
 
 BENCHED := .venv/.benched
 

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import ServerProcess, write_dataset
+from harness import LONG, Record, ServerProcess, write_dataset
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+@pytest.fixture
+def record(capsys: pytest.CaptureFixture[str]) -> Record:
+    def said(figure: str) -> None:
+        if LONG:
+            with capsys.disabled():
+                sys.stdout.write(f"\nfigure: {figure}\n")
+
+    return said
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,10 @@ import numpy as np
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
+LONG = bool(os.environ.get("HEADRACE_FAULTS"))
+"""Whether faults are injected for minutes, as `make faults` does, and not for moments."""
+Record = Callable[[str], None]
+"""Takes a figure that a test found, for `make faults` to print."""
 DEADLINE = 30.0
 """Seconds after which a condition that a test waits for counts as never coming."""
 

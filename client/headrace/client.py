@@ -12,10 +12,10 @@ from headrace_proto.plan import Plan
 from headrace_proto.transforms import Transform
 
 from .dataset import Dataset, Options
-from .endpoint import ConnectOptions, Endpoint
+from .endpoint import ConnectOptions
 from .errors import PlanRefused, UsageError
 from .positions import Sharding, Tail
-from .waiting import first_ready
+from .servers import Servers
 
 logger = logging.getLogger("headrace")
 
@@ -27,17 +27,23 @@ def connect(
     wait: float = 300.0,
     connect_timeout: float = 5.0,
     read_timeout: float = 30.0,
+    retry_timeout: float = 300.0,
+    stall_timeout: float = 120.0,
     ca: str | None = None,
     cert: tuple[str, str] | None = None,
 ) -> Client:
     """Connects to a headrace server, and waits up to `wait` seconds for one that is not up yet.
 
     Args:
-        url: as in "http://storage:8000"; of several, the first that is ready is used.
+        url: as in "http://storage:8000". Of several, or of a name with several addresses, all that are up have the
+            batches in turns; one in trouble is left out, and tried again later.
         token: sent as a bearer token.
         wait: seconds to wait while connections are refused or the server says 503; 0 fails at once.
         connect_timeout: seconds for one connection to be made.
         read_timeout: seconds without a byte (servers ping every 5) after which a server counts as dead.
+        retry_timeout: seconds that a running stream may be without a batch, while servers are tried again, before
+            an error is raised; 0 raises at the first failure.
+        stall_timeout: seconds that a server may send pings and no batch before it counts as failed.
         ca: a file of certificates to trust in place of the system's.
         cert: files of the client's own certificate and key.
 
@@ -47,25 +53,24 @@ def connect(
         UsageError: the URL is none.
     """
     urls = [url] if isinstance(url, str) else list(url)
-    if not urls:
-        raise UsageError("connect needs a URL, found an empty list")
-    options = ConnectOptions(token, wait, connect_timeout, read_timeout, ca, cert)
-    endpoints = [Endpoint(each, options) for each in urls]
-    chosen = first_ready(endpoints, wait)
-    for endpoint in endpoints:
-        if endpoint is not chosen:
-            endpoint.close()
-    return Client(chosen)
+    options = ConnectOptions(token, wait, connect_timeout, read_timeout, retry_timeout, stall_timeout, ca=ca, cert=cert)
+    servers = Servers(urls, options)
+    try:
+        servers.connect()
+    except BaseException:
+        servers.close()
+        raise
+    return Client(servers)
 
 
 class Client:
     """A connection to headrace servers; use it in a `with`, or `close` it, or leave it to the end of the process."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
+    def __init__(self, servers: Servers) -> None:
+        self._servers = servers
 
     def __repr__(self) -> str:
-        return f"<headrace.Client of {self._endpoint.url}>"
+        return f"<headrace.Client of {self._servers}>"
 
     def __enter__(self) -> Client:
         return self
@@ -75,11 +80,11 @@ class Client:
 
     def close(self) -> None:
         """Closes the connections. Datasets of this client cannot be iterated any more."""
-        self._endpoint.close()
+        self._servers.close()
 
     def datasets(self) -> list[dict[str, Any]]:
         """What is served: name, splits, classes, fields, fingerprint and default transforms of each dataset."""
-        return self._endpoint.datasets()
+        return self._servers.first().datasets()
 
     def dataset(
         self,
@@ -123,6 +128,7 @@ class Client:
 
         Raises:
             PlanRefused: the server does not have it, or the transforms do not make a batch.
+            DataChanged: two servers have different data under the name, or decode with different releases.
             UsageError: an argument cannot be.
         """
         rank, world_size = _own_place(rank, world_size)
@@ -140,7 +146,7 @@ class Client:
             plan = Plan.from_json(data)
         except ValueError as error:
             raise PlanRefused(str(error)) from error
-        info = self._endpoint.post_plan(plan)
+        info = self._servers.agree_on(plan)
         chosen: Tail = tail if tail is not None else ("partial" if world_size == 1 else "drop")
         sharding = Sharding(info.samples, batch_size, rank, world_size, chosen)
         if chosen == "drop" and not sharding.steps():
@@ -151,7 +157,7 @@ class Client:
                 info.samples,
                 sharding.step,
             )
-        return Dataset(self._endpoint, plan, info, sharding, options)
+        return Dataset(self._servers, plan, info, sharding, options)
 
 
 def _own_place(rank: int | None, world_size: int | None) -> tuple[int, int]:

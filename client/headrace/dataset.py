@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,18 +16,20 @@ from headrace_proto.plan import Output, Plan, PlanInfo
 from . import state as states
 from .batch import Batch
 from .budget import Budget, Elsewhere, nowhere
-from .endpoint import ConnectOptions, Endpoint
+from .endpoint import ConnectOptions
 from .epochs import epochs
 from .errors import UsageError
 from .fetch import Fetcher, Order
 from .positions import Position, Sharding
 from .prefetch import Prefetcher
+from .servers import Servers
 from .state import State
 from .statistics import Meter, Stats
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
+    from .adapters.keras import Checkpoint
     from .adapters.torch import TorchBatches
 
 
@@ -72,7 +75,7 @@ class Options:
 class Recipe:
     """All that another process needs to iterate the same dataset. Can be pickled."""
 
-    url: str
+    urls: Sequence[str]
     connect: ConnectOptions
     plan: Plan
     info: PlanInfo
@@ -88,11 +91,11 @@ class Recipe:
     @contextlib.contextmanager
     def open(self) -> Iterator[Dataset]:
         """The dataset, over connections of its own."""
-        endpoint = Endpoint(self.url, self.connect)
+        servers = Servers(self.urls, self.connect)
         try:
-            yield Dataset(endpoint, self.plan, self.info, self.sharding, self.options)
+            yield Dataset(servers, self.plan, self.info, self.sharding, self.options)
         finally:
-            endpoint.close()
+            servers.close()
 
 
 class Dataset:
@@ -102,8 +105,8 @@ class Dataset:
     pass that is left early begins again where it began; one that ends advances to the next epoch.
     """
 
-    def __init__(self, endpoint: Endpoint, plan: Plan, info: PlanInfo, sharding: Sharding, options: Options) -> None:
-        self._endpoint, self._plan, self.info = endpoint, plan, info
+    def __init__(self, servers: Servers, plan: Plan, info: PlanInfo, sharding: Sharding, options: Options) -> None:
+        self._servers, self._plan, self.info = servers, plan, info
         self.sharding, self.options = sharding, options
         self._start = State(Position(0, 0))
         self._received = self._start
@@ -173,8 +176,8 @@ class Dataset:
         self._begin_at(states.restore(state, self.info, allow_changed=allow_changed))
 
     def stats(self) -> Stats:
-        """Images/s, bytes/s and the share of time that the trainer waited, since the first batch."""
-        return self._meter.stats()
+        """Images/s, bytes/s and the share of time that the trainer waited; and what servers are in trouble."""
+        return self._meter.stats(self._servers.reconnects, self._servers.troubles())
 
     def to_tf(self, *, repeat: bool = False) -> tf.data.Dataset:
         """A `tf.data.Dataset` of (image, label), or (image, label, valid) under "pad"; no label where there is none.
@@ -185,6 +188,16 @@ class Dataset:
         from .adapters.tensorflow import to_tf
 
         return to_tf(self, repeat=repeat)
+
+    def checkpoint(self, folder: str | os.PathLike[str], *, save_every: int | None = None) -> Checkpoint:
+        """A Keras callback that saves the model's weights and this dataset's state together, and brings both back.
+
+        It saves at the end of each epoch, and after every `save_every` batches. Make it before `to_tf()`, since it
+        loads the state that is in `folder`, and go on with `fit(train.to_tf(), initial_epoch=train.epoch, ...)`.
+        """
+        from .adapters.keras import Checkpoint
+
+        return Checkpoint(self, folder, save_every)
 
     def to_torch(self) -> TorchBatches:
         """A torch `IterableDataset` of finished batches, channels first, for `DataLoader(..., batch_size=None)`."""
@@ -221,7 +234,7 @@ class Dataset:
     def prefetched(self, start: State, *, forever: bool = False, first: int = 0, every: int = 1) -> Prefetcher[Batch]:
         """The batches of `unreceived` as they come, before the budget is looked at."""
         order = Order(self._plan, self.info, self.sharding, self.options.checksum, self._buffers)
-        fetcher = Fetcher(self._endpoint, order)
+        fetcher = Fetcher(self._servers, order)
         last = None if forever else self.last_epoch(start.position.epoch)
         items = epochs(fetcher, start.position, last, first, every)
         return Prefetcher(items, self.options.prefetch, fetcher.stop)
@@ -249,8 +262,8 @@ class Dataset:
         self._followers.append(follower)
 
     def recipe(self) -> Recipe:
-        endpoint = self._endpoint
-        return Recipe(endpoint.url, endpoint.options, self._plan, self.info, self.sharding, self.options, len(self))
+        servers = self._servers
+        return Recipe(servers.urls, servers.options, self._plan, self.info, self.sharding, self.options, len(self))
 
     def _begin_at(self, state: State) -> None:
         self._start = self._received = state

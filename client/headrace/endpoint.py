@@ -21,6 +21,7 @@ from headrace_proto.version import __version__
 
 from .errors import (
     ConnectionFailed,
+    DataChanged,
     NotHeadrace,
     PlanRefused,
     RequestRefused,
@@ -33,7 +34,10 @@ from .transport import DirectTransport
 
 _IDENTITY_SECONDS = 5.0
 """How long a server may take to say what it is: far less than it may take for data."""
-_IDENTITY_PATH = "/v1/datasets"
+_LONGEST_RETRY_AFTER = 60.0
+_IDENTITY_PATH, _READY_PATH = "/v1/datasets", "/readyz"
+_PASSING = (502, 503, 504)
+"""What a server says that is not up, or a proxy whose server is not."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,10 @@ class ConnectOptions:
     connect_timeout: float = 5.0
     # A server sends a ping every 5 seconds; one that is silent for so long is dead or cut off.
     read_timeout: float = 30.0
+    retry_timeout: float = 300.0
+    """How long a running stream may be without a batch while servers are tried again."""
+    stall_timeout: float = 120.0
+    """How long a server may send pings and no batch before another is tried."""
     ca: str | None = None
     """A file of certificates to trust in place of the system's."""
     cert: tuple[str, str] | None = None
@@ -52,10 +60,12 @@ class ConnectOptions:
 
 
 class Endpoint:
-    """One server at one URL. Safe to use from many threads; not from two processes."""
+    """One server at one URL, and at one address. Safe to use from many threads; not from two processes."""
 
-    def __init__(self, url: str, options: ConnectOptions) -> None:
+    def __init__(self, url: str, options: ConnectOptions, address: str | None = None) -> None:
+        """`address` is the one to connect to, where the URL's host has several."""
         self.url = _checked_url(url)
+        self.name = self.url if address is None else f"{self.url} ({address})"
         self.options = options
         headers = {
             "Accept-Encoding": "identity",
@@ -65,7 +75,7 @@ class Endpoint:
         if options.token is not None:
             headers["Authorization"] = f"Bearer {options.token}"
         context = _ssl_context(options) if self.url.startswith("https:") else None
-        transport = None if _proxied(self.url) else DirectTransport(context)
+        transport = None if is_proxied(self.url) else DirectTransport(context, address)
         timeout = httpx.Timeout(options.read_timeout, connect=options.connect_timeout)
         self._http = httpx.Client(
             base_url=self.url, headers=headers, timeout=timeout, transport=transport, verify=context or True
@@ -77,7 +87,7 @@ class Endpoint:
         """What the server serves, as JSON data."""
         found = self._json("GET", "/v1/datasets").get("datasets")
         if not isinstance(found, list):
-            raise NotHeadrace(f"{self.url} answers GET /v1/datasets without a list of datasets")
+            raise NotHeadrace(f"{self.name} answers GET /v1/datasets without a list of datasets")
         return found
 
     def post_plan(self, plan: Plan) -> PlanInfo:
@@ -89,7 +99,21 @@ class Endpoint:
                 raise PlanRefused(str(error)) from error
             raise
         except ValueError as error:
-            raise NotHeadrace(f"{self.url}: {error}") from error
+            raise NotHeadrace(f"{self.name}: {error}") from error
+
+    def expect_plan(self, plan: Plan, expected: PlanInfo) -> None:
+        """Posts a plan again. Raises DataChanged where its batches would not be those of the first answer."""
+        info = self.post_plan(plan)
+        if info.id != expected.id:
+            raise DataChanged(
+                f"{self.name} serves other data: the plan's id is {info.id}, elsewhere or before {expected.id}; "
+                "begin anew, or load the saved state with allow_changed=True"
+            )
+        if info.engine != expected.engine:
+            raise DataChanged(
+                f"{self.name} decodes with {checks.found(info.engine)}, elsewhere or before with {expected.engine}: "
+                "two decoders are not mixed in one run; install the same releases on all servers"
+            )
 
     @contextlib.contextmanager
     def open(self, path: str, **query: Any) -> Iterator[httpx.Response]:
@@ -110,51 +134,58 @@ class Endpoint:
             reason = one_line(error) or type(error).__name__
             if isinstance(error.__cause__, ssl.SSLError):
                 raise ConnectionFailed(
-                    f"no secure connection to {self.url}: {reason}; does it speak https, and are ca= and cert= right?"
+                    f"no secure connection to {self.name}: {reason}; does it speak https, and are ca= and cert= right?"
                 ) from error
             raise ConnectionFailed(
-                f"no server answers at {self.url}: {reason}; is `headrace serve` running?"
+                f"no server answers at {self.name}: {reason}; is `headrace serve` running?"
             ) from error
         except httpx.TimeoutException as error:
             seconds = self.options.read_timeout
-            raise ConnectionFailed(f"{self.url} sent nothing for {seconds:g} s, not even a ping") from error
+            raise ConnectionFailed(f"{self.name} sent nothing for {seconds:g} s, not even a ping") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             if isinstance(error.__cause__, http.client.IncompleteRead):
-                raise ConnectionFailed(f"{self.url} went away in the middle of an answer") from error
+                raise ConnectionFailed(f"{self.name} went away in the middle of an answer") from error
             reason = one_line(error) or type(error).__name__
-            raise ConnectionFailed(f"the connection to {self.url} broke: {reason}") from error
+            raise ConnectionFailed(f"the connection to {self.name} broke: {reason}") from error
 
     def raise_if_final(self, error: ConnectionFailed | RequestRefused) -> None:
         """Raises where something answers, so that waiting is in vain."""
         if isinstance(error, RequestRefused):
-            if error.status != 503:
+            if error.status not in _PASSING:
                 raise error
         elif isinstance(error.__cause__, httpx.RemoteProtocolError):
             raise NotHeadrace(
-                f"{self.url} answers, but it is no headrace server: {one_line(error.__cause__)}"
+                f"{self.name} answers, but it is no headrace server: {one_line(error.__cause__)}"
             ) from error
         elif error.__cause__ is not None and isinstance(error.__cause__.__cause__, ssl.SSLError):
             raise error
 
     def check_identity(self) -> None:
-        found = self._identity()
+        """Raises where it is no headrace server that this client can talk to, or is not up."""
+        self._check(self._identity(_IDENTITY_PATH))
+
+    def check_ready(self) -> None:
+        """Raises, as `check_identity` does, also where it takes no streams now."""
+        self._check(self._identity(_READY_PATH))
+
+    def _check(self, found: dict[str, Any]) -> None:
         if found.get("service") != "headrace":
-            raise NotHeadrace(f"{self.url} answers, but it is no headrace server")
+            raise NotHeadrace(f"{self.name} answers, but it is no headrace server")
         if found.get("protocol") != frame.PROTOCOL:
             raise VersionMismatch(
-                f"{self.url} runs headrace {found.get('version')} with protocol {found.get('protocol')}; this client "
+                f"{self.name} runs headrace {found.get('version')} with protocol {found.get('protocol')}; this client "
                 f"is {__version__} with protocol {frame.PROTOCOL}: install the same release on both sides"
             )
 
-    def _identity(self) -> dict[str, Any]:
+    def _identity(self, path: str) -> dict[str, Any]:
         seconds = min(_IDENTITY_SECONDS, self.options.read_timeout)
         timeout = httpx.Timeout(seconds, connect=self.options.connect_timeout)
         try:
-            return self._json("GET", _IDENTITY_PATH, timeout=timeout)
+            return self._json("GET", path, timeout=timeout)
         except ConnectionFailed as error:
             if isinstance(error.__cause__, httpx.ReadTimeout):
                 raise ConnectionFailed(
-                    f"something accepts connections at {self.url} but does not answer like a headrace server: it sent "
+                    f"something accepts connections at {self.name} but does not answer like a headrace server: it sent "
                     f"nothing for {seconds:g} s"
                 ) from error.__cause__
             raise
@@ -167,28 +198,36 @@ class Endpoint:
         try:
             data = response.json()
         except (ValueError, RecursionError) as error:
-            raise NotHeadrace(f"{self.url} answers, but it is no headrace server: no JSON at {path}") from error
+            raise NotHeadrace(f"{self.name} answers, but it is no headrace server: no JSON at {path}") from error
         if not isinstance(data, dict):
-            raise NotHeadrace(f"{self.url} answers, but it is no headrace server: found {checks.found(data)}")
+            raise NotHeadrace(f"{self.name} answers, but it is no headrace server: found {checks.found(data)}")
         return data
 
     def _raise_refusal(self, response: httpx.Response) -> None:
         """Raises what a response other than 200 means."""
         status = response.status_code
         if status in (401, 403):
-            raise Unauthorized(f"{self.url} refuses access ({status}): {_detail(response) or 'check the token'}")
+            raise Unauthorized(f"{self.name} refuses access ({status}): {_detail(response) or 'check the token'}")
         problem = _problem(response)
         path, prefix = response.request.url.path, httpx.URL(self.url).path.rstrip("/")
         if status == 404 and prefix and path == prefix + _IDENTITY_PATH:
             raise NotHeadrace(
-                f"{self.url} has the path {prefix}, and no headrace server was found below it: {path} answers 404; "
+                f"{self.name} has the path {prefix}, and no headrace server was found below it: {path} answers 404; "
                 "try the URL without the path"
             )
-        if problem is None and status != 503:
-            raise NotHeadrace(f"{self.url} answers {path} with {status} and is no headrace server")
+        if problem is None and status not in _PASSING:
+            raise NotHeadrace(f"{self.name} answers {path} with {status} and is no headrace server")
         raise RequestRefused(
-            f"{self.url}: {_detail(response) or f'status {status}'}", status, (problem or {}).get("code")
+            f"{self.name}: {_detail(response) or f'status {status}'}",
+            status,
+            (problem or {}).get("code"),
+            _retry_after(response),
         )
+
+
+def _retry_after(response: httpx.Response) -> float:
+    text = response.headers.get("retry-after", "")
+    return min(float(text), _LONGEST_RETRY_AFTER) if text.isdigit() else 0.0
 
 
 def _problem(response: httpx.Response) -> dict[str, Any] | None:
@@ -225,7 +264,7 @@ def _ssl_context(options: ConnectOptions) -> ssl.SSLContext:
     return context
 
 
-def _proxied(url: str) -> bool:
+def is_proxied(url: str) -> bool:
     """Whether the environment sends requests to `url` through a proxy."""
     parsed = httpx.URL(url)
     proxies = urllib.request.getproxies()

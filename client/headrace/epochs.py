@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from .batch import Batch
+from .endpoint import Endpoint
 from .errors import HeadraceError
-from .fetch import Fetcher, Frames
+from .failover import Failover
+from .fetch import Fetcher
+from .lanes import LaneFailed, Lanes, failures_of
 from .positions import Position, Slice
 
 _LOOK_AHEAD = 8
@@ -17,18 +21,18 @@ _LOOK_AHEAD = 8
 class EpochStream:
     """An epoch's batches from a position on; where workers share them, every `every`-th from `first` on.
 
-    The response can be opened before the batches are wanted.
+    The streams can be opened before the batches are wanted. Where a server fails, others go on from the batch that is
+    wanted next: what was received stays, and nothing comes twice.
     """
 
     def __init__(self, fetcher: Fetcher, start: Position, first: int, every: int) -> None:
         self._fetcher, self._start, self._first, self._every = fetcher, start, first, every
+        self._failover = Failover(fetcher.servers, lambda: fetcher.stopped)
         self._steps = fetcher.sharding.steps(start.samples)
         numbers = range(first, self._steps, every)
         padded = bool(numbers) and self._slice(numbers[-1]).stop > fetcher.sharding.samples
         self._whole, self._padded = (numbers[:-1], numbers[-1:]) if padded else (numbers, numbers[:0])
-        self._response = contextlib.ExitStack()
-        self._frames: Frames | None = None
-        self._failure: HeadraceError | None = None
+        self._lanes: Lanes | None = None
 
     def __len__(self) -> int:
         return len(self._whole) + len(self._padded)
@@ -39,34 +43,55 @@ class EpochStream:
         return EpochStream(self._fetcher, Position(self._start.epoch + 1, 0), turn, self._every)
 
     def open(self) -> None:
-        """Has the server begin. What goes wrong is raised where the first batch would have come."""
-        try:
-            self._opened()
-        except HeadraceError as error:
-            self._failure = error
+        """Has the servers begin. What goes wrong is tried again when the first batch is wanted."""
+        endpoints = self._fetcher.servers.each()
+        if self._whole and endpoints:
+            with contextlib.suppress(LaneFailed, HeadraceError):
+                self._lanes = self._opened(endpoints, 0)
 
     def close(self) -> None:
-        self._response.close()
+        if self._lanes is not None:
+            self._lanes.close()
+            self._lanes = None
 
     def __iter__(self) -> Iterator[Batch]:
-        if self._failure is not None:
-            raise self._failure
-        if self._whole:
-            with self._response:
-                frames = self._opened()
-                assert frames is not None
-                for k in self._whole:
-                    yield self._fetcher.batch(frames, self._slice(k))
-                frames.end(self._slice(self._whole[-1]).stop)
+        for done in range(len(self._whole)):
+            yield self._until_done(self._slice(self._whole[done]), partial(self._next, done))
+        if self._lanes is not None:
+            self._lanes.finish()
         for k in self._padded:  # at most one, filled up with samples from the epoch's beginning
-            yield self._fetcher.padded(self._start.epoch, self._slice(k))
+            yield self._until_done(self._slice(k), partial(self._filled_up, self._slice(k)))
 
-    def _opened(self) -> Frames | None:
-        if self._frames is None and self._whole:
-            first, last = self._slice(self._whole[0]), self._slice(self._whole[-1])
-            stream = self._fetcher.stream(self._start.epoch, first.start, last.stop, self._every)
-            self._frames = self._response.enter_context(stream)
-        return self._frames
+    def _until_done(self, place: Slice, attempt: Callable[[list[Endpoint]], tuple[Endpoint, Batch]]) -> Batch:
+        """The batch of a place, from whichever servers can give it. Raises what the last of them said."""
+        while True:
+            endpoints = self._failover.endpoints(Position(place.epoch, place.start)) if self._lanes is None else []
+            try:
+                endpoint, batch = attempt(endpoints)
+            except LaneFailed as failure:
+                self.close()
+                self._failover.failed(failure)
+            else:
+                self._failover.worked(endpoint)
+                return batch
+
+    def _next(self, done: int, endpoints: list[Endpoint]) -> tuple[Endpoint, Batch]:
+        up = self._fetcher.servers.each()
+        if self._lanes is not None and len(self._lanes) < min(len(up), self._lanes.left):  # one has come back
+            self.close()
+            endpoints = up
+        if self._lanes is None:
+            self._lanes = self._opened(endpoints, done)
+        return self._lanes.next_batch()
+
+    def _filled_up(self, place: Slice, endpoints: list[Endpoint]) -> tuple[Endpoint, Batch]:
+        with failures_of(endpoints[0]):
+            return endpoints[0], self._fetcher.padded(endpoints[0], place)
+
+    def _opened(self, endpoints: list[Endpoint], done: int) -> Lanes:
+        numbers = self._whole[done:]
+        stride = self._fetcher.sharding.step * self._every
+        return Lanes(self._fetcher, endpoints, lambda i: self._slice(numbers[i]), len(numbers), stride)
 
     def _slice(self, k: int) -> Slice:
         return self._fetcher.sharding.slice(self._start.epoch, self._start.samples, k)

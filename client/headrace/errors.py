@@ -66,11 +66,14 @@ class Unauthorized(ServiceError):
 
 
 class RequestRefused(ServiceError):
-    """The server answered a request with a problem: `status` is HTTP's, `code` the server's own (or None)."""
+    """The server answered a request with a problem: `status` is HTTP's, `code` the server's own (or None).
 
-    def __init__(self, message: str, status: int, code: str | None = None) -> None:
+    `retry_after` is how many seconds the server asks to wait before the request is made again.
+    """
+
+    def __init__(self, message: str, status: int, code: str | None = None, retry_after: float = 0.0) -> None:
         super().__init__(message)
-        self.status, self.code = status, code
+        self.status, self.code, self.retry_after = status, code, retry_after
 
 
 class StreamBroken(ServiceError):
@@ -86,11 +89,11 @@ class DataChanged(ServiceError):
 
 
 class SampleFailed(ServiceError):
-    """The server could not make the sample `key` at `position` of `epoch`."""
+    """The server could not make the sample `key` at `position` of `epoch`; with `retry` another one might."""
 
-    def __init__(self, message: str, epoch: int, position: int, key: str | None) -> None:
+    def __init__(self, message: str, epoch: int, position: int, key: str | None, *, retry: bool = False) -> None:
         super().__init__(f"epoch {epoch}, position {position}: {message}")
-        self.epoch, self.position, self.key = epoch, position, key
+        self.epoch, self.position, self.key, self.retry = epoch, position, key, retry
 
 
 class TooManyReplaced(ServiceError):

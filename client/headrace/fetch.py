@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,7 @@ from .endpoint import Endpoint
 from .errors import ConnectionFailed, DataChanged, RequestRefused, SampleFailed, StreamBroken, one_line
 from .frames import FrameReader, read_into
 from .positions import Position, Sharding, Slice
+from .servers import Servers
 
 VALID = "valid"
 """The column that "pad" adds: bool, False for a sample that fills up the last batch."""
@@ -37,15 +39,15 @@ class Order:
 
 
 class Fetcher:
-    """Fetches batches from a server. `stop`, from any thread, ends it within moments, also while it waits."""
+    """Fetches batches from servers. `stop`, from any thread, ends it within moments, also while it waits."""
 
-    def __init__(self, endpoint: Endpoint, order: Order) -> None:
-        self._endpoint, self._order = endpoint, order
+    def __init__(self, servers: Servers, order: Order) -> None:
+        self.servers, self._order = servers, order
         self._responses: list[httpx.Response] = []
-        self._stopped = False
+        self.stopped = False
 
     def stop(self) -> None:
-        self._stopped = True
+        self.stopped = True
         for response in list(self._responses):
             if "abort" in response.extensions:
                 response.extensions["abort"]()
@@ -54,26 +56,29 @@ class Fetcher:
     def sharding(self) -> Sharding:
         return self._order.sharding
 
-    def stream(self, epoch: int, start: int, stop: int, every: int) -> contextlib.AbstractContextManager[Frames]:
-        """Opens the stream of the rank's batches, or of every `every`-th, from `start` on, clipped at `stop`."""
+    def stream(
+        self, endpoint: Endpoint, first: Slice, stop: int, stride: int
+    ) -> contextlib.AbstractContextManager[Frames]:
+        """Opens a server's stream of batches: `first`, then each `stride` positions later, up to `stop`."""
         query = {
-            "epoch": epoch,
-            "start": start,
+            "epoch": first.epoch,
+            "start": first.start,
             "count": self.sharding.batch_size,
-            "stride": self.sharding.step * every,
+            "stride": stride,
             "stop": stop,
         }
-        return self._reading(f"/v1/plans/{self._order.info.id}/stream", Position(epoch, start), **query)
+        path = f"/v1/plans/{self._order.info.id}/stream"
+        return self._reading(endpoint, path, Position(first.epoch, first.start), **query)
 
     def batch(self, frames: Frames, place: Slice) -> Batch:
         """The next batch of a stream, which must be the one of this place."""
         message, payload = frames.batch(place.start, place.stop)
         return self._marked(Batch.of(columns_of(message, payload), place.after, message.replaced), place)
 
-    def padded(self, epoch: int, place: Slice) -> Batch:
+    def padded(self, endpoint: Endpoint, place: Slice) -> Batch:
         """A batch that goes on with samples from the epoch's beginning; "valid" is False for them."""
         pieces = self._order.sharding.pieces(place.start, place.stop)
-        made = {piece: self._slice(epoch, *piece) for piece in dict.fromkeys(pieces)}
+        made = {piece: self._slice(endpoint, place.epoch, *piece) for piece in dict.fromkeys(pieces)}
         batches = [made[piece] for piece in pieces]
         columns = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
         within = place.start < self._order.sharding.samples
@@ -85,49 +90,43 @@ class Fetcher:
             batch[VALID] = np.arange(place.start, place.stop) < self._order.sharding.samples
         return batch
 
-    def _slice(self, epoch: int, start: int, stop: int) -> Batch:
+    def _slice(self, endpoint: Endpoint, epoch: int, start: int, stop: int) -> Batch:
         path = f"/v1/plans/{self._order.info.id}/epochs/{epoch}/slices/{start}-{stop}"
-        with self._reading(path, Position(epoch, start)) as frames:
+        with self._reading(endpoint, path, Position(epoch, start)) as frames:
             message, payload = frames.batch(start, stop)
             return Batch.of(columns_of(message, payload), Position(epoch, stop), message.replaced)
 
     @contextlib.contextmanager
-    def _reading(self, path: str, at: Position, **query: Any) -> Iterator[Frames]:
+    def _reading(self, endpoint: Endpoint, path: str, at: Position, **query: Any) -> Iterator[Frames]:
         """Opens a response for reading frames; the plan is posted again where the server has forgotten it."""
         query["checksum"] = "crc32" if self._order.checksum else None
         with contextlib.ExitStack() as stack:
             try:
-                response = self._opened(stack, path, query)
+                response = self._opened(stack, endpoint, path, query)
             except ConnectionFailed as error:
                 raise StreamBroken(str(error), *at) from error
             self._responses.append(response)
             try:
-                if self._stopped:  # between the look at `_responses` in `stop` and here
+                if self.stopped:  # between the look at `_responses` in `stop` and here
                     raise StreamBroken("stopped", *at)
                 order = self._order
                 reader = FrameReader(
                     read_into(response), order.info.outputs, checksum=order.checksum, buffers=order.buffers
                 )
-                yield Frames(reader, self._endpoint, self._order.info, at)
+                yield Frames(reader, endpoint, self._order.info, at)
             finally:
                 self._responses.remove(response)
 
-    def _opened(self, stack: contextlib.ExitStack, path: str, query: dict[str, Any]) -> httpx.Response:
+    def _opened(
+        self, stack: contextlib.ExitStack, endpoint: Endpoint, path: str, query: dict[str, Any]
+    ) -> httpx.Response:
         try:
-            return stack.enter_context(self._endpoint.open(path, **query))
+            return stack.enter_context(endpoint.open(path, **query))
         except RequestRefused as error:
             if error.code != "unknown-plan":
                 raise
-            self._post_again()
-            return stack.enter_context(self._endpoint.open(path, **query))
-
-    def _post_again(self) -> None:
-        info = self._endpoint.post_plan(self._order.plan)
-        if info.id != self._order.info.id:
-            raise DataChanged(
-                f"{self._endpoint.url} now serves other data: the plan's id was {self._order.info.id}, now {info.id}; "
-                "begin anew, or load the saved state with allow_changed=True"
-            )
+            endpoint.expect_plan(self._order.plan, self._order.info)
+            return stack.enter_context(endpoint.open(path, **query))
 
 
 class Frames:
@@ -151,7 +150,7 @@ class Frames:
             raise self._broken(f"the plan {self._info.id} was asked for, the frame is of {checks.found(message.plan)}")
         if message.engine != self._info.engine:
             raise DataChanged(
-                f"{self._endpoint.url} now decodes with {checks.found(message.engine)}, before with "
+                f"{self._endpoint.name} now decodes with {checks.found(message.engine)}, before with "
                 f"{self._info.engine}: two decoders are not mixed in one run; go on from a saved state in a new one"
             )
         return message, payload
@@ -164,6 +163,7 @@ class Frames:
             raise self._broken("an end frame was expected, and more came")
 
     def _next(self) -> tuple[messages.Message, memoryview]:
+        began = time.monotonic()
         while True:
             try:
                 with self._endpoint.mapped_errors():
@@ -173,12 +173,16 @@ class Frames:
             except ConnectionFailed as error:  # which names the server itself
                 raise StreamBroken(str(error), self._epoch, self._position) from error
             if isinstance(message, messages.Failure):
-                raise SampleFailed(one_line(message.message), message.epoch, message.position, message.key)
+                raise SampleFailed(
+                    one_line(message.message), message.epoch, message.position, message.key, retry=message.retry
+                )
             if not isinstance(message, messages.Ping):
                 return message, payload
+            if (waited := time.monotonic() - began) > self._endpoint.options.stall_timeout:
+                raise self._broken(f"it is alive, and made no batch for {waited:.0f} s")
 
     def _broken(self, reason: str) -> StreamBroken:
-        return StreamBroken(f"{self._endpoint.url}: {reason}", self._epoch, self._position)
+        return StreamBroken(f"{self._endpoint.name}: {reason}", self._epoch, self._position)
 
 
 def _reason(message: messages.Message) -> str:

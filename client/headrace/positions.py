@@ -23,6 +23,7 @@ class Position(NamedTuple):
 class Slice(NamedTuple):
     """A rank's batch: positions [start, stop) of an epoch, and where training stands after it."""
 
+    epoch: int
     start: int
     stop: int
     after: Position
@@ -71,7 +72,7 @@ class Sharding:
             stop = min(stop, self.samples)
         last = k + 1 == self.steps(start)
         after = Position(epoch + 1, 0) if last else Position(epoch, start + (k + 1) * self.step)
-        return Slice(first, stop, after)
+        return Slice(epoch, first, stop, after)
 
     def pieces(self, start: int, stop: int) -> list[tuple[int, int]]:
         """The positions [start, stop) as slices within the epoch: position p >= N holds the sample of p mod N."""

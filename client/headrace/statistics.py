@@ -20,6 +20,10 @@ class Stats:
     """How much of that the trainer spent waiting for batches."""
     replaced: int
     """Samples that could not be decoded, and were replaced."""
+    reconnects: int = 0
+    """How often a server failed, and was left out for a while; of all datasets of the client together."""
+    troubles: str = ""
+    """Which servers are left out now, and why; empty where none is."""
 
     @property
     def images_per_second(self) -> float:
@@ -38,6 +42,7 @@ class Stats:
         return (
             f"{self.images:,} images in {self.seconds:.1f} s: {self.images_per_second:,.0f} images/s, "
             f"{self.bytes_per_second / 1e6:,.1f} MB/s, waited {self.waited_share:.0%} of the time"
+            + (f"; left out: {self.troubles}" if self.troubles else "")
         )
 
 
@@ -65,7 +70,8 @@ class Meter:
             self._replaced += replaced
             self._waited += max(0.0, now - asked)
 
-    def stats(self) -> Stats:
+    def stats(self, reconnects: int = 0, troubles: str = "") -> Stats:
         with self._lock:
             seconds = self._last - self._first
-            return Stats(self._batches, self._images, self._bytes, seconds, self._waited, self._replaced)
+            counts = self._batches, self._images, self._bytes
+            return Stats(*counts, seconds, self._waited, self._replaced, reconnects, troubles)

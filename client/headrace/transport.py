@@ -13,6 +13,8 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import httpx
 
@@ -25,8 +27,9 @@ _MOST_IDLE = 4
 class DirectTransport(httpx.BaseTransport):
     """Connections of `http.client`, kept alive, with httpx's timeouts and errors. Safe to use from many threads."""
 
-    def __init__(self, ssl_context: ssl.SSLContext | None = None) -> None:
-        self._ssl_context = ssl_context
+    def __init__(self, ssl_context: ssl.SSLContext | None = None, address: str | None = None) -> None:
+        """`address` is connected to in place of the address that the URL's host has."""
+        self._ssl_context, self._address = ssl_context, address
         self._idle: dict[tuple[str, str, int], list[http.client.HTTPConnection]] = {}
         self._lock = threading.Lock()
 
@@ -89,6 +92,8 @@ class DirectTransport(httpx.BaseTransport):
             )
         else:
             connection = http.client.HTTPConnection(host, port, timeout=timeouts.get("connect"))
+        if self._address is not None:
+            connection._create_connection = partial(_connect_to, self._address)  # type: ignore[attr-defined]
         try:
             connection.connect()
         except TimeoutError as error:
@@ -169,6 +174,11 @@ def _mapped_errors(request: httpx.Request | None) -> Iterator[None]:
         raise httpx.RemoteProtocolError(f"{type(error).__name__}: {error}", request=request) from error
     except (OSError, ValueError) as error:  # http.client reads from a closed file where it was aborted: ValueError
         raise httpx.ReadError(str(error), request=request) from error
+
+
+def _connect_to(address: str, place: tuple[str, int], *options: Any) -> socket.socket:
+    """As `socket.create_connection`, but to this address of the host."""
+    return socket.create_connection((address, place[1]), *options)
 
 
 def _default_port(scheme: str) -> int:

@@ -15,14 +15,18 @@ from headrace_proto.checks import found
 from headrace_proto.version import __version__
 
 from . import pages, problems
+from .access import Access
 from .assembly import Address
 from .decode import engine
 from .frames import Frame
+from .guard import Guard, grant_of
 from .metrics import CONTENT_TYPE
 from .openapi import plan_body
+from .plans import ResolvedPlan
 from .problems import Problem
 from .responses import FRAMES, FrameStream, while_connected
 from .service import Service
+from .settings import is_loopback
 from .streams import StreamRequest
 
 MAX_PLAN_BYTES = 2**20
@@ -34,8 +38,8 @@ Epoch = Annotated[int, Path(description="which pass over the samples, from 0")]
 Checksum = Annotated[Literal["crc32"] | None, Query(description="ends each frame's header in a checksum")]
 
 
-def create_app(service: Service) -> FastAPI:
-    """The application that serves `service`."""
+def create_app(service: Service, access: Access | None = None) -> FastAPI:
+    """The application that serves `service` to whom `access` lets in; to everybody, if it is None."""
     app = FastAPI(
         title="headrace",
         version=__version__,
@@ -45,6 +49,7 @@ def create_app(service: Service) -> FastAPI:
         redirect_slashes=False,
         responses=problems.RESPONSES,
     )
+    app.add_middleware(Guard, access=access or Access([]), loopback=is_loopback(service.settings.host))
     problems.install(app)
     pages.install(app)
     _add_operations(app, service)
@@ -76,17 +81,24 @@ def _add_operations(app: FastAPI, service: Service) -> None:
 
 def _add_plans(app: FastAPI, service: Service) -> None:
     @app.get("/v1/datasets", tags=["data"], summary="What is served")
-    async def datasets() -> dict[str, Any]:
-        return {**identity(), "datasets": [dataset.to_json() for dataset in service.catalog]}
+    async def datasets(request: Request) -> dict[str, Any]:
+        allowed = [dataset for dataset in service.catalog if grant_of(request).allows(dataset.name)]
+        return {**identity(), "datasets": [dataset.to_json() for dataset in allowed]}
 
     @app.get("/v1/datasets/{name}", tags=["data"], summary="One dataset")
-    async def dataset(name: str) -> dict[str, Any]:
+    async def dataset(request: Request, name: str) -> dict[str, Any]:
+        grant_of(request).check(name)
         return service.catalog.dataset(name).to_json()
+
+    @app.get("/v1/datasets/{name}/problems", tags=["data"], summary="What was replaced, since it cannot be decoded")
+    async def troubles(request: Request, name: str) -> dict[str, Any]:
+        grant_of(request).check(name)
+        return {"dataset": service.catalog.dataset(name).name, "problems": service.troubles.to_json(name)}
 
     @app.post("/v1/plans", tags=["data"], summary="Resolve a plan", openapi_extra=plan_body(service.custom))
     async def plans(request: Request) -> dict[str, Any]:
         data = await _json(request)
-        resolved = await run_in_threadpool(service.plans.add, data)
+        resolved = await run_in_threadpool(service.plans.add, data, grant_of(request))
         return resolved.info.to_json()
 
 
@@ -102,7 +114,7 @@ def _add_batches(app: FastAPI, service: Service) -> None:
         request: Request, plan_id: PlanId, epoch: Epoch, start: int, stop: int, checksum: Checksum = None
     ) -> Response:
         _only_known(request, "checksum")
-        address = Address(service.plans.get(plan_id), epoch, start, stop, checksum is not None)
+        address = Address(_allowed(request, service.plans.get(plan_id)), epoch, start, stop, checksum is not None)
         headers = {"ETag": _etag(address), "Cache-Control": _IMMUTABLE}
         if _has(request, headers["ETag"]):
             service.check(address)
@@ -130,7 +142,7 @@ def _add_batches(app: FastAPI, service: Service) -> None:
         checksum: Checksum = None,
     ) -> Response:
         _only_known(request, "epoch", "count", "start", "stride", "stop", "checksum")
-        plan = service.plans.get(plan_id)
+        plan = _allowed(request, service.plans.get(plan_id))
         asked = StreamRequest(
             plan,
             epoch,
@@ -141,6 +153,12 @@ def _add_batches(app: FastAPI, service: Service) -> None:
             checksum is not None,
         )
         return FrameStream(service.stream(asked, _client(request)), {"Cache-Control": "no-store"})
+
+
+def _allowed(request: Request, plan: ResolvedPlan) -> ResolvedPlan:
+    """The plan. Raises Problem (403) where the request's token is not for its dataset."""
+    grant_of(request).check(plan.dataset.name)
+    return plan
 
 
 async def _json(request: Request) -> Any:

@@ -16,7 +16,7 @@ from headrace_proto.buffers import BufferPool
 
 from .cache import ImageCache
 from .decode import Decoded
-from .errors import SampleError
+from .errors import SampleError, SampleUnavailable
 from .fairness import FairPool
 from .frames import Frame
 from .index import text_of
@@ -26,6 +26,7 @@ from .plans import KEY, LABEL, ResolvedPlan
 from .reading import Reader, Turn
 from .samples import Made, Material, SampleMaker
 from .sources.arrays import Gather
+from .troubles import Troubles
 
 Listener = Callable[[], None]
 Count = Callable[[int], object]
@@ -70,6 +71,7 @@ class Workshop:
     cache: ImageCache
     max_pixels: int
     counts: Counts = field(default_factory=Counts)
+    troubles: Troubles = field(default_factory=Troubles)
     buffers: BufferPool = field(default_factory=BufferPool)
 
 
@@ -237,7 +239,7 @@ class Assembly:
                 rows = rows[:done]
                 break
             try:
-                self._sources[row] = self._read_sample(int(self._ids[row]))
+                self._sources[row] = self._read_sample(row, int(self._ids[row]))
             except Exception as error:  # noqa: BLE001 - it becomes the batch's failure
                 self._errors[row] = error
                 failed.append(row)
@@ -252,9 +254,18 @@ class Assembly:
         for run in _runs(rows, _DECODE_RUN):
             self._workshop.decoders.submit(self._client, partial(self._decode, run))
 
-    def _read_sample(self, sample: int) -> bytes | Decoded:
+    def _read_sample(self, row: int, sample: int) -> bytes | Decoded:
         plan = self.address.plan
-        return self._workshop.reader.read(plan.dataset.source, plan.info.split, sample)
+        late = partial(self._give_up, row, sample)
+        return self._workshop.reader.read(plan.dataset.source, plan.info.split, sample, late)
+
+    def _give_up(self, row: int, sample: int) -> None:
+        """A read hangs: the batch fails, whatever becomes of it."""
+        plan = self.address.plan
+        place = {"dataset": plan.dataset.name, "split": plan.info.split, "key": text_of(plan.index.key(sample))[0]}
+        reason = "the read has not ended in time (option read_timeout); is the storage there?"
+        self._errors[row] = SampleUnavailable(reason, **place, stage="read")
+        self._finish([row])
 
     def _decode(self, rows: Sequence[int]) -> None:
         """Makes samples that were read; where the storage is quick it reads them, too, which saves a hand-over."""
@@ -269,17 +280,22 @@ class Assembly:
                 made = self._make(row)
                 if made.reason is not None:
                     self._replaced[row] = made
+                    self._note(row, made.reason)
             except Exception as error:  # noqa: BLE001 - it becomes the batch's failure
                 self._errors[row] = error
         self._workshop.counts.add_made(len(rows))
         self._finish(rows)
 
+    def _note(self, row: int, reason: str) -> None:
+        info, index = self.address.plan.info, self.address.plan.index
+        self._workshop.troubles.note(info.dataset, info.split, text_of(index.key(int(self._ids[row])))[0], reason)
+
     def _make(self, row: int) -> Made:
         sample = int(self._ids[row])
         source, self._sources[row] = self._sources[row], None
         if source is None:
-            source = self._read_sample(sample)
-        return self._maker.make(sample, source, self._images[row], self._read_sample)
+            source = self._read_sample(row, sample)
+        return self._maker.make(sample, source, self._images[row], partial(self._read_sample, row))
 
     def _finish(self, rows: Sequence[int]) -> None:
         """Notes that rows are made, or failed; lends them, and packs the batch when they were the last."""

@@ -58,6 +58,12 @@ class FairPool:
             self._waiting += 1
             self._wake()
 
+    def nudge(self) -> None:
+        """The limit may have risen."""
+        with self._changed:
+            if self._waiting:
+                self._wake()
+
     def close(self, seconds: float = 60.0) -> None:
         """Lets running tasks end, forgets waiting ones, and waits so long for the threads; one that hangs is left."""
         with self._changed:

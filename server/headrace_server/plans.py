@@ -13,6 +13,7 @@ from typing import Any
 from headrace_proto import arrays
 from headrace_proto.plan import Output, Plan, PlanInfo
 
+from .access import EVERYTHING, Grant
 from .catalog import Catalog, Dataset
 from .decode import engine
 from .errors import UnknownSplit
@@ -121,12 +122,13 @@ class PlanStore:
         self._plans: OrderedDict[str, ResolvedPlan] = OrderedDict()
         self._lock = threading.Lock()
 
-    def add(self, data: Any) -> ResolvedPlan:
-        """The plan in JSON data, resolved. Raises Problem."""
+    def add(self, data: Any, grant: Grant = EVERYTHING) -> ResolvedPlan:
+        """The plan in JSON data, resolved. Raises Problem, also where `grant` does not allow its dataset."""
         try:
             plan = Plan.from_json(data)
         except ValueError as error:
             raise Problem(422, "invalid plan", str(error)) from error
+        grant.check(plan.dataset)
         resolved = resolve(plan, self._catalog, self._custom)
         if self._files is not None:  # before it is answered: the next request may reach another process
             try:

@@ -31,6 +31,9 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 """What OpenAPI says of every refusal."""
 
 
+_HEADERS = {503: {"Retry-After": "1"}, 401: {"WWW-Authenticate": 'Bearer realm="headrace"'}}
+
+
 class Problem(ServerError):
     """A request that is refused: `detail` says what was found, what was expected, and what to do."""
 
@@ -39,6 +42,9 @@ class Problem(ServerError):
         self.status, self.title, self.detail, self.more = status, title, detail, more
 
     def response(self, headers: dict[str, str] | None = None) -> JSONResponse:
+        headers = {**_HEADERS.get(self.status, {}), **(headers or {})}
+        if "retry_after" in self.more:
+            headers["Retry-After"] = str(self.more["retry_after"])
         body = {"type": "about:blank", "title": self.title, "status": self.status, "detail": self.detail, **self.more}
         return JSONResponse(body, status_code=self.status, media_type=MEDIA_TYPE, headers=headers)
 
@@ -48,7 +54,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Problem)
     async def _(_: Request, problem: Problem) -> JSONResponse:
-        return problem.response({"Retry-After": "1"} if problem.status == 503 else None)
+        return problem.response()
 
     @app.exception_handler(RequestValidationError)
     async def _(_: Request, error: RequestValidationError) -> JSONResponse:

@@ -8,11 +8,14 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable
+from functools import partial
 
 import uvicorn
 
+from .access import Access, read_grants
 from .app import create_app
 from .errors import ConfigurationError
 from .logs import logger
@@ -83,9 +86,9 @@ def _bound(host: str, port: int, *, shared: bool) -> socket.socket:
     return listener
 
 
-def url_of(listener: socket.socket) -> str:
+def url_of(listener: socket.socket, scheme: str = "http") -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def serve(settings: Settings, progress: Callable[[str, int], None], announce: Callable[[Holdings, str], None]) -> None:
@@ -94,15 +97,32 @@ def serve(settings: Settings, progress: Callable[[str, int], None], announce: Ca
     Raises ConfigurationError where there is nothing to serve or nowhere to listen, WorkersFailed where several
     processes should serve and do not stay alive.
     """
+    _check_security(settings)
     listeners = listen(settings.host, settings.port, settings.processes)
     try:
-        holdings, url = Holdings.open(settings, progress), url_of(listeners[0])
+        scheme = "http" if settings.tls_cert is None else "https"
+        holdings, url = Holdings.open(settings, progress), url_of(listeners[0], scheme)
         if settings.processes == 1:
             _run(Service(settings, holdings), listeners[0], lambda: announce(holdings, url))
         else:
             _serve_in_processes(settings, holdings, listeners, lambda: announce(holdings, url))
     finally:
         _close(listeners)
+
+
+def _check_security(settings: Settings) -> None:
+    """Raises ConfigurationError, before folders are scanned, for what the workers would fail at."""
+    settings.check_exposure()
+    read_grants(settings.tokens, settings.tokens_file)
+    if settings.tls_cert is not None:
+        try:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(settings.tls_cert, settings.tls_key)
+            if settings.tls_client_ca is not None:
+                context.load_verify_locations(settings.tls_client_ca)
+        except OSError as error:  # ssl.SSLError is one
+            files = filter(None, (settings.tls_cert, settings.tls_key, settings.tls_client_ca))
+            raise ConfigurationError(f"cannot load {', '.join(map(str, files))}: {error}") from error
 
 
 def _serve_in_processes(
@@ -133,10 +153,16 @@ def _serve_in_processes(
 
 def _run(service: Service, listener: socket.socket, ready: Callable[[], None]) -> None:
     """Serves in this process. `ready()` is called when signals end it in good order."""
+    settings = service.settings
+    access = Access(read_grants(settings.tokens, settings.tokens_file))
     config = uvicorn.Config(
-        create_app(service),
+        create_app(service, access),
         loop="uvloop",
-        http=PayloadProtocol,
+        http=partial(PayloadProtocol, stall_timeout=settings.stall_timeout),  # type: ignore[arg-type]
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
+        ssl_ca_certs=None if settings.tls_client_ca is None else str(settings.tls_client_ca),
+        ssl_cert_reqs=ssl.CERT_NONE if settings.tls_client_ca is None else ssl.CERT_REQUIRED,
         log_config=None,
         access_log=False,
         ws="none",

@@ -27,6 +27,7 @@ from .settings import Settings
 from .sources.saved import SavedIndexes
 from .streams import Stream, StreamLimits, StreamRequest
 from .transforms.custom import CustomTransforms
+from .troubles import Troubles
 
 _CLOSE_SECONDS = 1.0
 """How long the end of the server waits for a read or a transform that hangs."""
@@ -58,16 +59,21 @@ class Service:
         self.settings = settings
         self.catalog, self.custom = holdings.catalog, holdings.custom
         self.plans = PlanStore(self.catalog, self.custom, None if shared is None else PlanFiles(shared))
+        self.troubles = Troubles()
         self.draining = asyncio.Event()
         self.metrics = Metrics(shared)
+        reader = Reader(settings.read_threads, settings.read_retries, settings.read_timeout)
         self._workshop = Workshop(
-            reader=Reader(settings.read_threads, settings.read_retries),
-            decoders=FairPool("headrace-decode", lambda: settings.decode_threads),
+            reader=reader,
+            # A thread that hangs in a read is made up for by another.
+            decoders=FairPool("headrace-decode", lambda: settings.decode_threads + reader.hanging_elsewhere),
             lending=Lending(settings.share_mb * 2**20),
             cache=ImageCache(settings.cache_mb * 2**20),
             max_pixels=settings.max_pixels,
             counts=Counts(self.metrics.made, self.metrics.shared),
+            troubles=self.troubles,
         )
+        reader.on_hanging = self._workshop.decoders.nudge
         budget = Budget(settings.memory_bytes, self.metrics.memory_used)
         self._limits = StreamLimits(settings.queue_batches, budget, settings.ping_seconds)
         self.metrics.memory(settings.memory_bytes)
@@ -86,6 +92,9 @@ class Service:
         """The frames of a stream. Raises Problem before the first where the request is out of bounds."""
         samples = request.plan.samples
         self._refuse_when_draining()
+        if self.open_streams >= self.settings.max_streams:
+            detail = f"{self.open_streams} streams are open, and this server takes no more (its option max_streams)"
+            raise Problem(503, "full", f"{detail}; come again when one has ended", code="full")
         _within("start", request.start, samples)
         _within("stop", request.stop, samples)
         _check_batch(request.plan, request.epoch, request.count, self.settings)

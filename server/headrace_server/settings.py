@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 from pathlib import Path
@@ -26,7 +27,8 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-_MEMORY = ("memory_mb", "share_mb", "cache_mb")
+_TOTALS = ("decode_threads", "read_threads", "max_streams", "memory_mb", "share_mb", "cache_mb")
+"""What holds for all processes together."""
 Policy = Literal["replace", "raise"]
 FingerprintMode = Literal["names", "content"]
 DEFAULT_TRANSFORMS: list[dict[str, Any]] = [{"name": "Resize", "size": 256}, {"name": "CenterCrop", "size": 224}]
@@ -65,6 +67,18 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    tokens: list[str] = Field(
+        default=[], description='who may read, each as "TOKEN [DATASET-PATTERN ...]"; none lets everybody'
+    )
+    tokens_file: Path | None = Field(default=None, description="file with one such entry on each line")
+    tls_cert: Path | None = Field(default=None, description="file of the server's certificate (PEM); turns TLS on")
+    tls_key: Path | None = Field(default=None, description="file of the certificate's key")
+    tls_client_ca: Path | None = Field(
+        default=None, description="file of certificates that must have signed the clients' own (mutual TLS)"
+    )
+    insecure: bool = Field(
+        default=False, description="listen beyond this machine without tokens or client certificates (true)"
+    )
     transforms: list[dict[str, Any]] = Field(
         default=DEFAULT_TRANSFORMS,
         description="the transforms of plans that name none, as JSON; arrays have none unless you give some",
@@ -107,9 +121,16 @@ class Settings(BaseSettings):
     )
     # At 100 ms a read, half of them are still waiting for the storage.
     queue_batches: int = Field(default=32, ge=1, le=4096, description="most batches that a stream works on ahead")
+    max_streams: int = Field(default=1024, ge=1, description="streams open at once; more are told to come again")
+    # Twice what a trainer's longest evaluation between two batches should take; it resumes when it wakes.
+    stall_timeout: float = Field(
+        default=120, gt=0, description="seconds that a client may take nothing before it is disconnected"
+    )
     max_batch_mb: int = Field(default=256, ge=1, le=1024, description="MiB that one batch may have")
     max_megapixels: float = Field(default=100, gt=0, description="larger images are refused before they are decoded")
     read_retries: int = Field(default=3, ge=0, le=100, description="how often a failed read is tried again")
+    # A disk that spins up takes ten seconds, a network storage that fails over half a minute.
+    read_timeout: float = Field(default=60, gt=0, description="seconds that a read may take before its batch fails")
     ping_seconds: float = Field(default=5, gt=0, description="a waiting client hears from the server this often")
     grace_seconds: float = Field(default=10, ge=0, description="how long streams may take to end at shutdown")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level logged")
@@ -117,13 +138,15 @@ class Settings(BaseSettings):
         default="auto", description="auto is text on a terminal and JSON lines elsewhere"
     )
 
-    @field_validator("data", "datasets", "transforms", "custom_transforms", mode="before")
+    @field_validator("data", "datasets", "tokens", "transforms", "custom_transforms", mode="before")
     @classmethod
     def _json_is_parsed(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
         if not isinstance(value, str):
             return value
         if info.field_name == "data" and not value.lstrip().startswith("["):
             return [value]
+        if info.field_name == "tokens" and not value.lstrip().startswith("["):
+            return value.splitlines()
         try:
             return json.loads(value)
         except (ValueError, RecursionError) as error:
@@ -159,9 +182,22 @@ class Settings(BaseSettings):
     def max_pixels(self) -> int:
         return int(self.max_megapixels * 1e6)
 
+    def check_exposure(self) -> None:
+        """Raises ConfigurationError where others than this machine would reach data that anybody may read."""
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ConfigurationError("tls_cert and tls_key go together, and one of them is not given")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ConfigurationError("tls_client_ca needs tls_cert and tls_key")
+        asked = self.tokens or self.tokens_file is not None or self.tls_client_ca is not None
+        if not (is_loopback(self.host) or asked or self.insecure):
+            raise ConfigurationError(
+                f"{self.host} is reached from other machines, and anybody there could read the data: give "
+                "--tokens-file (or HEADRACE_TOKENS), or --tls-client-ca, or say --insecure true"
+            )
+
     def share(self, number: int) -> Settings:
         """The options of process `number`: what is meant for all of them is divided, though never down to nothing."""
-        totals = {name: getattr(self, name) for name in ("decode_threads", "read_threads", *_MEMORY)}
+        totals = {name: getattr(self, name) for name in _TOTALS}
         parts = {name: (total + number) // self.processes for name, total in totals.items()}
         return self.model_copy(update={name: max(part, min(totals[name], 1)) for name, part in parts.items()})
 
@@ -188,6 +224,14 @@ class Settings(BaseSettings):
             )
             for name, dataset in datasets.items()
         }
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens on `host`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def load_settings(options: dict[str, Any], config: Path | None = None) -> Settings:

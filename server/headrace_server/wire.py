@@ -16,6 +16,8 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from .logs import logger
+
 _MOST_PARTS = 1024
 """That one call takes; Linux's IOV_MAX."""
 
@@ -29,13 +31,15 @@ class Writer:
     connection.
     """
 
-    def __init__(self, transport: asyncio.BaseTransport) -> None:
+    def __init__(self, transport: asyncio.BaseTransport, stall_timeout: float) -> None:
+        """`stall_timeout` is how many seconds the other side may take nothing."""
+        self._stall_timeout = stall_timeout
         self._loop = asyncio.get_running_loop()
         self._descriptor = os.dup(transport.get_extra_info("socket").fileno())
         self._writable: asyncio.Future[None] | None = None
 
     async def write(self, parts: Parts) -> None:
-        """Returns when the kernel has taken everything. Raises OSError where the connection has ended."""
+        """Returns when the kernel has taken everything. Raises OSError where the connection ended, or took nothing."""
         ends = list(accumulate(map(len, parts)))
         first, done, left = 0, 0, parts[0]
         while done < ends[-1]:
@@ -60,7 +64,9 @@ class Writer:
         writable = self._writable = self._loop.create_future()
         self._loop.add_writer(self._descriptor, _settle, writable)
         try:
-            await writable
+            await asyncio.wait_for(writable, self._stall_timeout)
+        except asyncio.TimeoutError as error:  # not OSError's in Python 3.10
+            raise ConnectionAbortedError(f"the client took nothing for {self._stall_timeout:g} s") from error
         finally:
             self._forget()
 
@@ -79,6 +85,7 @@ class PayloadCycle(RequestResponseCycle):
     """A request and its response; a body that is a list of parts is sent without being joined to anything."""
 
     writer: Writer | None
+    stall_timeout: float
 
     async def send(self, message: Any) -> None:
         body = message.get("body")
@@ -96,7 +103,8 @@ class PayloadCycle(RequestResponseCycle):
             self.expected_content_length -= size
         try:
             await self._write(body)
-        except OSError:  # as uvicorn has it: whoever went away is told nothing
+        except OSError as error:  # as uvicorn has it: whoever went away is told nothing
+            logger.info("a client was disconnected", client=str(self.scope.get("client")), reason=str(error))
             self.transport.abort()
         except asyncio.CancelledError:  # half a frame is no frame, and nothing may follow it
             self.transport.abort()
@@ -108,7 +116,10 @@ class PayloadCycle(RequestResponseCycle):
             return
         for part in parts:  # encrypted on the way, by the transport
             self.transport.write(part)
-            await self.flow.drain()
+            try:
+                await asyncio.wait_for(self.flow.drain(), self.stall_timeout)
+            except asyncio.TimeoutError as error:
+                raise ConnectionAbortedError(f"the client took nothing for {self.stall_timeout:g} s") from error
 
 
 class PayloadProtocol(HttpToolsProtocol):
@@ -116,11 +127,15 @@ class PayloadProtocol(HttpToolsProtocol):
 
     _writer: Writer | None = None
 
+    def __init__(self, *args: Any, stall_timeout: float, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._stall_timeout = stall_timeout
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
         self.transport.set_write_buffer_limits(high=0)
         if transport.get_extra_info("sslcontext") is None:
-            self._writer = Writer(transport)
+            self._writer = Writer(transport, self._stall_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -131,4 +146,5 @@ class PayloadProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if type(self.cycle) is RequestResponseCycle:
             self.cycle.__class__ = PayloadCycle
-            cast(PayloadCycle, self.cycle).writer = self._writer
+            cycle = cast(PayloadCycle, self.cycle)
+            cycle.writer, cycle.stall_timeout = self._writer, self._stall_timeout

@@ -1,0 +1,173 @@
+"""The servers of the same data: which of them are up, and when the others are tried again."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from headrace_proto.plan import Plan, PlanInfo
+
+from .addresses import endpoints_of
+from .endpoint import ConnectOptions, Endpoint
+from .errors import ConnectionFailed, HeadraceError, RequestRefused, ServiceError
+from .waiting import wait_until_ready
+
+logger = logging.getLogger("headrace")
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+_MOMENT = 0.2
+"""Seconds between two looks at whether a wait was given up."""
+
+
+@dataclass
+class _Health:
+    """What is known of a server."""
+
+    failures: int = 0
+    """In a row, without a batch between them."""
+    trouble: str = ""
+    """Why it is left out; empty where it is not."""
+    next_try: float = 0.0
+    """By `time.monotonic`."""
+    refused: bool = False
+    """Its data or its decoders are others, so it is not tried again."""
+
+
+class Servers:
+    """Servers that are used, and left out while they are in trouble. Safe to use from many threads.
+
+    While one is left out, a thread asks it now and then, less and less often and not exactly in step with other
+    clients, whether it is ready again. `close` ends it.
+    """
+
+    def __init__(self, urls: Sequence[str], options: ConnectOptions) -> None:
+        self.urls, self.options = list(urls), options
+        self._endpoints = endpoints_of(self.urls, options)
+        self._health = {endpoint: _Health() for endpoint in self._endpoints}
+        self._changed = threading.Condition()
+        self._reviving = self._closed = False
+        self.reconnects = 0
+        """How often a server was left out after it had been used."""
+
+    def __str__(self) -> str:
+        return ", ".join(endpoint.name for endpoint in self._endpoints)
+
+    def connect(self) -> None:
+        """Waits for the first that is ready, see `wait_until_ready`; the others are tried again in the background."""
+        for endpoint, error in wait_until_ready(self._endpoints, self.options.wait).items():
+            self._leave_out(endpoint, error)
+
+    def each(self) -> list[Endpoint]:
+        """Those that are not left out, in the order of their URLs; there may be none."""
+        with self._changed:
+            return [endpoint for endpoint in self._endpoints if not self._health[endpoint].trouble]
+
+    def first(self) -> Endpoint:
+        """One to ask what all know. Raises ConnectionFailed where none is up."""
+        up = self.wait(time.monotonic() + self.options.retry_timeout, lambda: False)
+        if not up:
+            raise ConnectionFailed(f"no server is up: {self.troubles()}")
+        return up[0]
+
+    def agree_on(self, plan: Plan) -> PlanInfo:
+        """What the servers answer to a plan. Raises DataChanged, naming one whose batches would be others."""
+        first, *others = self.each() or [self.first()]
+        info = first.post_plan(plan)
+        for endpoint in others:
+            try:
+                endpoint.expect_plan(plan, info)
+            except ConnectionFailed as error:
+                self.failed(endpoint, error)
+        return info
+
+    def wait(self, deadline: float, given_up: Callable[[], bool]) -> list[Endpoint]:
+        """Those that are up, once there is one; none after the deadline, or when the wait was given up."""
+        told = False
+        while not (up := self.each()) and not given_up():
+            left = deadline - time.monotonic()
+            if left <= 0 or self._all_refused():
+                return []
+            if not told:
+                logger.warning("waiting up to %.0f s for a server: %s", left, self.troubles())
+                told = True
+            with self._changed:
+                self._changed.wait(min(_MOMENT, left))
+        return up
+
+    def worked(self, endpoint: Endpoint) -> None:
+        """A batch came from it, so its next failure counts as the first."""
+        self._health[endpoint].failures = 0
+
+    def failed(self, endpoint: Endpoint, error: HeadraceError) -> None:
+        """It is left out until it says that it is ready again."""
+        self.reconnects += 1
+        logger.warning("%s is left out and tried again later: %s", endpoint.name, error)
+        self._leave_out(endpoint, error)
+
+    def refuse(self, endpoint: Endpoint, error: HeadraceError) -> None:
+        """It is not used any more."""
+        logger.error("%s is not used any more: %s", endpoint.name, error)
+        with self._changed:
+            self._health[endpoint].trouble, self._health[endpoint].refused = str(error), True
+            self._changed.notify_all()
+
+    def troubles(self) -> str:
+        """Which servers are left out, and why, on one line; empty where none is."""
+        with self._changed:
+            return "; ".join(
+                f"{endpoint.name}: {health.trouble}" for endpoint, health in self._health.items() if health.trouble
+            )
+
+    def close(self) -> None:
+        """Closes all connections. What is open over them breaks."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for endpoint in self._endpoints:
+            endpoint.close()
+
+    def _all_refused(self) -> bool:
+        return all(health.refused for health in self._health.values())
+
+    def _leave_out(self, endpoint: Endpoint, error: HeadraceError) -> None:
+        with self._changed:
+            health = self._health[endpoint]
+            pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(health.failures, 10)) * random.uniform(0.5, 1.5)
+            if isinstance(error, RequestRefused):
+                pause = max(pause, error.retry_after)
+            health.failures += 1
+            health.trouble, health.next_try = str(error), time.monotonic() + pause
+            if not self._reviving and not self._closed:
+                self._reviving = True
+                threading.Thread(target=self._revive, name="headrace-revive", daemon=True).start()
+
+    def _revive(self) -> None:
+        """Asks those that are left out, each when it is time to, until there are none."""
+        while (endpoint := self._due()) is not None:
+            try:
+                endpoint.check_ready()
+            except ServiceError as error:
+                self._leave_out(endpoint, error)
+                continue
+            with self._changed:
+                self._health[endpoint].trouble = ""
+                self._changed.notify_all()
+            logger.info("%s is ready again", endpoint.name)
+
+    def _due(self) -> Endpoint | None:
+        """The next server that is to be asked, when it is time to; None when there is no more to do."""
+        with self._changed:
+            while True:
+                out = [each for each, health in self._health.items() if health.trouble and not health.refused]
+                if self._closed or not out:
+                    self._reviving = False
+                    return None
+                endpoint = min(out, key=lambda each: self._health[each].next_try)
+                left = self._health[endpoint].next_try - time.monotonic()
+                if left <= 0:
+                    return endpoint
+                self._changed.wait(left)

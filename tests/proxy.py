@@ -1,0 +1,121 @@
+"""A TCP proxy that does to connections what networks do."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+Harm = Callable[[int, bytes], bytes | None]
+"""Told how many bytes have gone to the client so far, and the next ones: gives what goes on, or None to hang up."""
+
+
+def nothing(_done: int, data: bytes) -> bytes | None:
+    return data
+
+
+@dataclass
+class CutAfter:
+    """Hangs up after so many bytes of an answer; `times` says how often."""
+
+    nbytes: int
+    times: int = 1
+
+    def __call__(self, done: int, data: bytes) -> bytes | None:
+        if done + len(data) < self.nbytes or self.times <= 0:
+            return data
+        self.times -= 1
+        return None
+
+
+@dataclass
+class FlipBit:
+    """Flips a bit of one byte of an answer, once."""
+
+    at: int
+    done: bool = False
+
+    def __call__(self, done: int, data: bytes) -> bytes | None:
+        if self.done or not done <= self.at < done + len(data):
+            return data
+        self.done = True
+        changed = bytearray(data)
+        changed[self.at - done] ^= 0x10
+        return bytes(changed)
+
+
+@dataclass
+class StallAfter:
+    """Sends nothing more after so many bytes, and keeps the connection open, `times` times."""
+
+    nbytes: int
+    times: int = 1
+
+    def __call__(self, done: int, data: bytes) -> bytes | None:
+        if done + len(data) < self.nbytes or self.times <= 0:
+            return data
+        self.times -= 1
+        threading.Event().wait(60)
+        return None
+
+
+class Proxy:
+    """Passes connections on to a server; `harm` may be changed at any time. Use it in a `with`."""
+
+    def __init__(self, port: int, harm: Harm = nothing, *, reset: bool = False) -> None:
+        self.harm, self._target, self._reset = harm, port, reset
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._sockets: list[socket.socket] = []
+        self.accepted = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def __enter__(self) -> Proxy:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._listener.close()
+        for each in self._sockets:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            self.accepted += 1
+            try:
+                server = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:
+                client.close()
+                continue
+            self._sockets += [client, server]
+            threading.Thread(target=self._pass_on, args=(client, server, nothing), daemon=True).start()
+            threading.Thread(target=self._pass_on, args=(server, client, self.harm), daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket, harm: Harm) -> None:
+        done = 0
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                changed = harm(done, data)
+                if changed is None:
+                    break
+                done += len(data)
+                target.sendall(changed)
+        for each in (source, target):
+            with contextlib.suppress(OSError):
+                if self._reset and harm is not nothing:
+                    each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    each.close()
+                else:
+                    each.shutdown(socket.SHUT_RDWR)

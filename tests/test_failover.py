@@ -1,0 +1,264 @@
+"""Servers and networks that fail while a trainer reads: it gets what an undisturbed run gives, bit for bit."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import random
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from harness import LONG, Api, Record, ServerProcess, wait_for, write_dataset
+from proxy import CutAfter, FlipBit, Harm, Proxy, StallAfter, nothing
+
+import headrace
+
+SAMPLES, BATCH = 240, 8
+ARGUMENTS = ("--transforms", '[{"name": "Resize", "size": [48, 48]}]', "--ping-seconds", "0.2")
+
+
+@pytest.fixture(scope="module")
+def birds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("faults") / "birds", {"a": SAMPLES // 2, "b": SAMPLES // 2})
+
+
+@pytest.fixture(scope="module")
+def pair(birds: Path) -> Iterator[tuple[ServerProcess, ServerProcess]]:
+    with ServerProcess(birds, *ARGUMENTS) as one, ServerProcess(birds, *ARGUMENTS) as other:
+        yield one, other
+
+
+def train(urls: Any, *, epochs: int = 2, **options: Any) -> Iterator[dict[str, Any]]:
+    """The batches of some epochs."""
+    connecting = {
+        name: options.pop(name) for name in ("retry_timeout", "read_timeout", "stall_timeout") if name in options
+    }
+    with headrace.connect(urls, wait=20, **connecting) as client:
+        data = client.dataset(
+            "birds", batch_size=BATCH, shuffle=True, seed=3, epochs=epochs, transforms=TRANSFORMS, **options
+        )
+        yield from data
+
+
+TRANSFORMS = [headrace.RandomResizedCrop(48), headrace.RandomFlip()]
+
+
+def same(ones: list[dict[str, Any]], others: list[dict[str, Any]]) -> bool:
+    return len(ones) == len(others) and all(
+        one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+        for one, other in zip(ones, others, strict=True)
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(pair: tuple[ServerProcess, ServerProcess]) -> list[dict[str, Any]]:
+    batches = list(train(pair[0].url))
+    assert len(batches) == 2 * SAMPLES // BATCH
+    return batches
+
+
+def test_two_servers_have_the_batches_in_turns(
+    pair: tuple[ServerProcess, ServerProcess], undisturbed: list[dict[str, Any]]
+) -> None:
+    with Proxy(pair[0].port) as one, Proxy(pair[1].port) as other:
+        assert same(list(train([one.url, other.url])), undisturbed)
+        assert one.accepted > 0
+        assert other.accepted > 0
+
+
+@pytest.mark.parametrize("tail", ["drop", "pad", "partial"])
+def test_several_servers_keep_ranks_and_tails(pair: tuple[ServerProcess, ServerProcess], tail: Any) -> None:
+    for rank in range(3):
+        options = {"rank": rank, "world_size": 3, "tail": tail}
+        alone = list(train(pair[0].url, **options))
+        assert same(list(train([pair[0].url, pair[1].url], **options)), alone)
+
+
+def test_a_killed_server_is_waited_for_until_it_is_back(birds: Path, undisturbed: list[dict[str, Any]]) -> None:
+    with ServerProcess(birds, *ARGUMENTS) as first:
+        port, seen = first.port, []
+        for number, batch in enumerate(train(first.url)):
+            seen.append(batch)
+            if number == 7:
+                first.stop(signal.SIGKILL)
+                again = ServerProcess(birds, *ARGUMENTS, port=port)
+    try:
+        assert same(seen, undisturbed)
+    finally:
+        again.stop()
+
+
+def test_kill_after_kill_loses_nothing(birds: Path, undisturbed: list[dict[str, Any]], record: Record) -> None:
+    """Each time a server dies, its twin goes on; it comes back on its port for the next time."""
+    servers = [ServerProcess(birds, *ARGUMENTS) for _ in range(2)]
+    for server in servers:
+        server.__enter__()
+    ports = [server.port for server in servers]
+    kills, seen = random.Random(1).sample(range(2, len(undisturbed)), 20 if LONG else 6), []
+    try:
+        for number, batch in enumerate(train([server.url for server in servers])):
+            seen.append(batch)
+            if number in kills:
+                which = number % 2
+                servers[which].stop(signal.SIGKILL)
+                servers[which] = ServerProcess(birds, *ARGUMENTS, port=ports[which])
+        assert same(seen, undisturbed)
+        record(f"{len(kills)} kills in {len(seen)} batches over two servers: every batch came once, bit for bit")
+    finally:
+        for server in servers:
+            server.stop()
+
+
+def test_a_server_that_dies_for_good_is_done_without(birds: Path, undisturbed: list[dict[str, Any]]) -> None:
+    seen = []
+    with ServerProcess(birds, *ARGUMENTS) as one, ServerProcess(birds, *ARGUMENTS) as other:
+        for number, batch in enumerate(train([one.url, other.url])):
+            seen.append(batch)
+            if number == 5:
+                one.stop(signal.SIGKILL)
+    assert same(seen, undisturbed)
+
+
+def test_a_server_that_shuts_down_is_left_without_loss(birds: Path, undisturbed: list[dict[str, Any]]) -> None:
+    seen = []
+    with ServerProcess(birds, *ARGUMENTS) as one, ServerProcess(birds, *ARGUMENTS) as other:
+        for number, batch in enumerate(train([one.url, other.url])):
+            seen.append(batch)
+            if number == 5:
+                one.process.send_signal(signal.SIGTERM)
+    assert same(seen, undisturbed)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [CutAfter(100_000), CutAfter(30_000, times=3), FlipBit(60_001), FlipBit(300), StallAfter(120_000)],
+    ids=["cut", "cut-thrice", "flipped-pixel", "flipped-header", "stalled"],
+)
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+def test_a_harmful_network_changes_nothing(
+    pair: tuple[ServerProcess, ServerProcess], undisturbed: list[dict[str, Any]], harm: Harm, reset: bool
+) -> None:
+    import copy
+
+    with Proxy(pair[0].port, copy.copy(harm), reset=reset) as proxy:
+        assert same(list(train(proxy.url, checksum=True, read_timeout=1.0)), undisturbed)
+
+
+def test_a_server_that_stays_away_ends_the_run_in_time_and_says_what_was_tried(birds: Path) -> None:
+    with ServerProcess(birds, *ARGUMENTS) as server:
+        running = train(server.url, retry_timeout=1.5, prefetch=1)
+        next(running)
+        url = server.url
+        server.stop(signal.SIGKILL)
+        began = time.monotonic()
+        with pytest.raises(headrace.ServiceError, match=rf"retry_timeout is 1\.5.*{url}"):
+            list(running)
+        assert time.monotonic() - began < 10
+
+
+def test_what_is_waited_for_can_be_seen(birds: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with ServerProcess(birds, *ARGUMENTS) as server:
+        with headrace.connect(server.url, retry_timeout=60) as client:
+            data = client.dataset("birds", batch_size=BATCH, prefetch=1)
+            running = iter(data)
+            next(running)
+            with caplog.at_level(logging.WARNING, "headrace"):
+                server.stop(signal.SIGKILL)
+                for _ in range(60):  # what was received already
+                    if data.stats().troubles:
+                        break
+                    thread = threading.Thread(target=lambda: next(running, None), daemon=True)
+                    thread.start()
+                    thread.join(1)
+                wait_for(lambda: server.url in data.stats().troubles, "the trouble to show")
+            assert data.stats().reconnects >= 1
+            assert "waiting up to" in caplog.text
+        thread.join(10)
+
+
+def test_a_server_with_other_data_is_refused_by_name(tmp_path: Path, pair: tuple[ServerProcess, ServerProcess]) -> None:
+    other = write_dataset(tmp_path / "birds", {"a": 10, "b": 10})
+    with (
+        ServerProcess(other, *ARGUMENTS) as stranger,
+        headrace.connect([pair[0].url, stranger.url]) as client,
+        pytest.raises(headrace.DataChanged, match=stranger.url),
+    ):
+        client.dataset("birds", batch_size=BATCH)
+
+
+def test_a_name_with_several_addresses_stands_for_several_servers(
+    birds: Path, undisturbed: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = socket.getaddrinfo
+
+    def resolve(host: Any, port: Any, *more: Any, **options: Any) -> Any:
+        if host != "localhost":
+            return known(host, port, *more, **options)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{i}", port)) for i in (1, 2)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with (
+        ServerProcess(birds, *ARGUMENTS) as one,
+        ServerProcess(birds, *ARGUMENTS, "--host", "127.0.0.2", port=one.port) as other,
+        headrace.connect(f"http://localhost:{one.port}") as client,
+    ):
+        assert "127.0.0.1" in repr(client)
+        assert "127.0.0.2" in repr(client)
+        data = client.dataset("birds", batch_size=BATCH, shuffle=True, seed=3, epochs=2, transforms=TRANSFORMS)
+        assert same(list(data), undisturbed)
+        for server in (one, other):
+            with Api(server) as api:
+                assert api.metric("headrace_batches_total") == len(undisturbed) / 2
+
+
+def test_leaving_early_in_trouble_leaves_no_thread(birds: Path) -> None:
+    with ServerProcess(birds, *ARGUMENTS) as server, headrace.connect(server.url) as client:
+        for _ in client.dataset("birds", batch_size=BATCH):
+            server.stop(signal.SIGKILL)
+            break
+    wait_for(
+        lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("headrace")],
+        "all threads to end",
+    )
+
+
+def test_faults_at_random_times_change_nothing(
+    pair: tuple[ServerProcess, ServerProcess], undisturbed: list[dict[str, Any]], record: Record
+) -> None:
+    """Cuts, flips and stalls in both networks, a new one in every connection, again and again."""
+    runs, dice, faults = (40, random.Random(4), 0) if LONG else (3, random.Random(4), 0)
+    for _ in range(runs):
+        with contextlib.ExitStack() as stack:
+            proxies = [stack.enter_context(RandomProxy(server.port, dice.randrange(2**32))) for server in pair]
+            options = {"checksum": True, "read_timeout": 0.7, "retry_timeout": 60}
+            assert same(list(train([proxy.url for proxy in proxies], **options)), undisturbed)
+            faults += sum(proxy.faults for proxy in proxies)
+    record(f"{faults} cuts, flipped bits and stalls in {runs} runs of {len(undisturbed)} batches: all bit for bit")
+
+
+class RandomProxy(Proxy):
+    """Harms every third connection somehow, at some byte."""
+
+    def __init__(self, port: int, seed: int) -> None:
+        self._dice, self._numbers, self.faults = random.Random(seed), itertools.count(1), 0
+        super().__init__(port)
+
+    @property
+    def harm(self) -> Harm:
+        if next(self._numbers) % 3:
+            return nothing
+        self.faults += 1
+        at = self._dice.randrange(1, 400_000)
+        return self._dice.choice([CutAfter(at), FlipBit(at), StallAfter(at)])
+
+    @harm.setter
+    def harm(self, _: Harm) -> None:
+        """It has its own."""
