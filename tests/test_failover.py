@@ -165,23 +165,21 @@ def test_a_server_that_stays_away_ends_the_run_in_time_and_says_what_was_tried(b
 
 
 def test_what_is_waited_for_can_be_seen(birds: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with ServerProcess(birds, *ARGUMENTS) as server:
-        with headrace.connect(server.url, retry_timeout=60) as client:
-            data = client.dataset("birds", batch_size=BATCH, prefetch=1)
-            running = iter(data)
-            next(running)
-            with caplog.at_level(logging.WARNING, "headrace"):
-                server.stop(signal.SIGKILL)
-                for _ in range(60):  # what was received already
-                    if data.stats().troubles:
-                        break
-                    thread = threading.Thread(target=lambda: next(running, None), daemon=True)
-                    thread.start()
-                    thread.join(1)
-                wait_for(lambda: server.url in data.stats().troubles, "the trouble to show")
-            assert data.stats().reconnects >= 1
-            assert "waiting up to" in caplog.text
-        thread.join(10)
+    with (
+        caplog.at_level(logging.WARNING, "headrace"),
+        ServerProcess(birds, *ARGUMENTS) as server,
+        headrace.connect(server.url) as client,
+    ):
+        data = client.dataset("birds", batch_size=BATCH, prefetch=1, epochs=1000)
+        running = iter(data)
+        next(running)
+        assert data.stats().troubles == ""
+        server.stop(signal.SIGKILL)
+        wait_for(lambda: server.url in data.stats().troubles, "the trouble to show")
+        wait_for(lambda: "waiting up to" in caplog.text, "the wait to be logged")
+        assert data.stats().reconnects >= 1
+        assert server.url in str(data.stats())
+        running.close()
 
 
 def test_a_server_with_other_data_is_refused_by_name(tmp_path: Path, pair: tuple[ServerProcess, ServerProcess]) -> None:
@@ -220,12 +218,13 @@ def test_a_name_with_several_addresses_stands_for_several_servers(
 
 
 def test_leaving_early_in_trouble_leaves_no_thread(birds: Path) -> None:
+    before = set(threading.enumerate())
     with ServerProcess(birds, *ARGUMENTS) as server, headrace.connect(server.url) as client:
         for _ in client.dataset("birds", batch_size=BATCH):
             server.stop(signal.SIGKILL)
             break
     wait_for(
-        lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("headrace")],
+        lambda: not [one for one in {*threading.enumerate()} - before if one.name.startswith("headrace")],
         "all threads to end",
     )
 

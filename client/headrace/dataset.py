@@ -193,7 +193,11 @@ class Dataset:
         """A Keras callback that saves the model's weights and this dataset's state together, and brings both back.
 
         It saves at the end of each epoch, and after every `save_every` batches. Make it before `to_tf()`, since it
-        loads the state that is in `folder`, and go on with `fit(train.to_tf(), initial_epoch=train.epoch, ...)`.
+        loads the state that is in `folder`, and train an epoch at a time, since Keras takes all epochs of a `fit` to be
+        as long as the first, which may be the rest of one:
+
+            while train.epoch < 10:
+                model.fit(train.to_tf(), initial_epoch=train.epoch, epochs=train.epoch + 1, callbacks=[checkpoint])
         """
         from .adapters.keras import Checkpoint
 

@@ -29,6 +29,8 @@ class Failover:
         """The servers to ask, whoever failed at this batch last. Waits for one; raises StreamBroken after too long."""
         allowed = self._servers.options.retry_timeout
         began = time.monotonic() if self._since is None else self._since
+        if self._servers.closed:
+            raise StreamBroken("the client was closed", *at)
         up = self._servers.wait(began + allowed, self._given_up)
         if not up:
             raise StreamBroken(self._story(time.monotonic() - began), *at)

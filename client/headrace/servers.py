@@ -49,7 +49,7 @@ class Servers:
         self._endpoints = endpoints_of(self.urls, options)
         self._health = {endpoint: _Health() for endpoint in self._endpoints}
         self._changed = threading.Condition()
-        self._reviving = self._closed = False
+        self._reviving = self.closed = False
         self.reconnects = 0
         """How often a server was left out after it had been used."""
 
@@ -87,7 +87,7 @@ class Servers:
     def wait(self, deadline: float, given_up: Callable[[], bool]) -> list[Endpoint]:
         """Those that are up, once there is one; none after the deadline, or when the wait was given up."""
         told = False
-        while not (up := self.each()) and not given_up():
+        while not (up := self.each()) and not given_up() and not self.closed:
             left = deadline - time.monotonic()
             if left <= 0 or self._all_refused():
                 return []
@@ -125,7 +125,7 @@ class Servers:
     def close(self) -> None:
         """Closes all connections. What is open over them breaks."""
         with self._changed:
-            self._closed = True
+            self.closed = True
             self._changed.notify_all()
         for endpoint in self._endpoints:
             endpoint.close()
@@ -141,7 +141,7 @@ class Servers:
                 pause = max(pause, error.retry_after)
             health.failures += 1
             health.trouble, health.next_try = str(error), time.monotonic() + pause
-            if not self._reviving and not self._closed:
+            if not self._reviving and not self.closed:
                 self._reviving = True
                 threading.Thread(target=self._revive, name="headrace-revive", daemon=True).start()
 
@@ -163,7 +163,7 @@ class Servers:
         with self._changed:
             while True:
                 out = [each for each, health in self._health.items() if health.trouble and not health.refused]
-                if self._closed or not out:
+                if self.closed or not out:
                     self._reviving = False
                     return None
                 endpoint = min(out, key=lambda each: self._health[each].next_try)

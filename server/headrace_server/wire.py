@@ -123,7 +123,7 @@ class PayloadCycle(RequestResponseCycle):
 
 
 class PayloadProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with `PayloadCycle`s, and no bytes kept in the transport after a `send`."""
+    """uvicorn's protocol with `PayloadCycle`s; in plain text no bytes stay in the transport after a `send`."""
 
     _writer: Writer | None = None
 
@@ -133,8 +133,8 @@ class PayloadProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
-        self.transport.set_write_buffer_limits(high=0)
-        if transport.get_extra_info("sslcontext") is None:
+        if transport.get_extra_info("sslcontext") is None:  # one that encrypts waits for ever for less than nothing
+            self.transport.set_write_buffer_limits(high=0)
             self._writer = Writer(transport, self._stall_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:

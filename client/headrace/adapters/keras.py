@@ -39,6 +39,7 @@ class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]
         self._dataset, self._folder, self._save_every = dataset, Path(folder), save_every
         self._batches = 0
         self._weights: Path | None = None
+        self._restored = False
         path = self._folder / _STATE
         if path.exists():
             saved = _read(path)
@@ -46,8 +47,11 @@ class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]
             self._weights, self._batches = self._folder / saved["weights"], saved["batches"]
 
     def on_train_begin(self, logs: Any = None) -> None:
-        if self._weights is not None:
+        if self._weights is not None and not self._restored:
+            # A new optimizer has no variables yet that the saved ones could go into.
+            self.model.optimizer.build(self.model.trainable_variables)
             self.model.load_weights(self._weights)
+        self._restored = True
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._batches += 1
