@@ -9,21 +9,24 @@ import pytest
 from harness import ServerProcess
 
 import headrace
+from headrace.endpoint import Endpoint
 from headrace.epochs import epochs
 from headrace.fetch import Fetcher, Frames, Order
-from headrace.positions import Position
+from headrace.positions import Position, Slice
 
 
 class Watched(Fetcher):
     """Notes the epochs of the streams that it opens."""
 
     def __init__(self, dataset: headrace.Dataset) -> None:
-        super().__init__(dataset._endpoint, Order(dataset._plan, dataset.info, dataset.sharding))
+        super().__init__(dataset._servers, Order(dataset._plan, dataset.info, dataset.sharding))
         self.opened: list[int] = []
 
-    def stream(self, epoch: int, start: int, stop: int, every: int) -> contextlib.AbstractContextManager[Frames]:
-        self.opened.append(epoch)
-        return super().stream(epoch, start, stop, every)
+    def stream(
+        self, endpoint: Endpoint, first: Slice, stop: int, stride: int
+    ) -> contextlib.AbstractContextManager[Frames]:
+        self.opened.append(first.epoch)
+        return super().stream(endpoint, first, stop, stride)
 
 
 @pytest.fixture
@@ -65,10 +68,12 @@ def test_epochs_of_one_pass_are_those_of_several(server: ServerProcess, batch_si
 
 def test_an_epoch_that_cannot_be_opened_early_costs_no_batch_of_the_one_before(fetcher: Watched) -> None:
     class Refused(Watched):
-        def stream(self, epoch: int, start: int, stop: int, every: int) -> contextlib.AbstractContextManager[Frames]:
-            if epoch:
-                raise headrace.StreamBroken("refused", epoch, start)
-            return super().stream(epoch, start, stop, every)
+        def stream(
+            self, endpoint: Endpoint, first: Slice, stop: int, stride: int
+        ) -> contextlib.AbstractContextManager[Frames]:
+            if first.epoch:
+                raise headrace.StreamBroken("refused", first.epoch, first.start)
+            return super().stream(endpoint, first, stop, stride)
 
     fetcher.__class__ = Refused
     batches = epochs(fetcher, Position(0, 0), 1, 0, 1)

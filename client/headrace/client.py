@@ -18,6 +18,7 @@ from .positions import Sharding, Tail
 from .servers import Servers
 
 logger = logging.getLogger("headrace")
+_RETRY_SECONDS = 300.0
 
 
 def connect(
@@ -27,7 +28,7 @@ def connect(
     wait: float = 300.0,
     connect_timeout: float = 5.0,
     read_timeout: float = 30.0,
-    retry_timeout: float = 300.0,
+    retry_timeout: float | None = None,
     stall_timeout: float = 120.0,
     ca: str | None = None,
     cert: tuple[str, str] | None = None,
@@ -41,8 +42,8 @@ def connect(
         wait: seconds to wait while connections are refused or the server says 503; 0 fails at once.
         connect_timeout: seconds for one connection to be made.
         read_timeout: seconds without a byte (servers ping every 5) after which a server counts as dead.
-        retry_timeout: seconds that a running stream may be without a batch, while servers are tried again, before
-            an error is raised; 0 raises at the first failure.
+        retry_timeout: seconds that a running stream may be without a batch, while servers that failed are tried again,
+            before an error is raised; None is 300, or 0 where `wait` is 0. With 0 only others that are up are tried.
         stall_timeout: seconds that a server may send pings and no batch before it counts as failed.
         ca: a file of certificates to trust in place of the system's.
         cert: files of the client's own certificate and key.
@@ -53,6 +54,8 @@ def connect(
         UsageError: the URL is none.
     """
     urls = [url] if isinstance(url, str) else list(url)
+    if retry_timeout is None:
+        retry_timeout = _RETRY_SECONDS if wait else 0.0
     options = ConnectOptions(token, wait, connect_timeout, read_timeout, retry_timeout, stall_timeout, ca=ca, cert=cert)
     servers = Servers(urls, options)
     try:

@@ -59,6 +59,7 @@ class EpochStream:
             yield self._until_done(self._slice(self._whole[done]), partial(self._next, done))
         if self._lanes is not None:
             self._lanes.finish()
+            self._lanes = None
         for k in self._padded:  # at most one, filled up with samples from the epoch's beginning
             yield self._until_done(self._slice(k), partial(self._filled_up, self._slice(k)))
 

@@ -64,7 +64,8 @@ class Failover:
             self._since = time.monotonic()
         self._tried.append(str(error))
         self._servers.failed(endpoint, error)
-        if time.monotonic() - self._since >= self._servers.options.retry_timeout:
+        over = time.monotonic() - self._since >= self._servers.options.retry_timeout
+        if over and (not self._servers.each() or len(self._tried) > len(self._servers)):
             raise error
 
     def _story(self, seconds: float) -> str:

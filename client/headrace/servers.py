@@ -53,6 +53,9 @@ class Servers:
         self.reconnects = 0
         """How often a server was left out after it had been used."""
 
+    def __len__(self) -> int:
+        return len(self._endpoints)
+
     def __str__(self) -> str:
         return ", ".join(endpoint.name for endpoint in self._endpoints)
 
@@ -105,7 +108,8 @@ class Servers:
     def failed(self, endpoint: Endpoint, error: HeadraceError) -> None:
         """It is left out until it says that it is ready again."""
         self.reconnects += 1
-        logger.warning("%s is left out and tried again later: %s", endpoint.name, error)
+        if self.options.retry_timeout:  # otherwise the error is raised, unless another server goes on
+            logger.warning("%s is left out and tried again later: %s", endpoint.name, error)
         self._leave_out(endpoint, error)
 
     def refuse(self, endpoint: Endpoint, error: HeadraceError) -> None:

@@ -15,7 +15,7 @@ from headrace.errors import UsageError
 def connected(arguments: argparse.Namespace) -> Client:
     """The client for arguments of `add_connection`."""
     token = arguments.token or os.environ.get("HEADRACE_TOKEN")
-    return connect(arguments.url, token=token, wait=arguments.wait)
+    return connect(arguments.url, token=token, wait=arguments.wait, retry_timeout=0.0)
 
 
 def planned(client: Client, arguments: argparse.Namespace, **more: Any) -> Dataset:
