@@ -201,6 +201,7 @@ def test_the_openapi_document_names_every_route_transform_and_field(api: Api) ->
         "/metrics": "get",
         "/v1/datasets": "get",
         "/v1/datasets/{name}": "get",
+        "/v1/datasets/{name}/problems": "get",
         "/v1/plans": "post",
         "/v1/plans/{plan_id}/stream": "get",
         "/v1/plans/{plan_id}/epochs/{epoch}/slices/{start}-{stop}": "get",

@@ -109,7 +109,7 @@ class SilentClient:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
         self.socket.settimeout(DEADLINE)
         self.socket.connect(("127.0.0.1", server.port))
-        self.socket.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        self.socket.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
 
     def __enter__(self) -> SilentClient:
         return self

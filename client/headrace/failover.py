@@ -6,13 +6,22 @@ import time
 from collections.abc import Callable
 
 from .endpoint import Endpoint
-from .errors import DataChanged, RequestRefused, SampleFailed, StreamBroken
+from .errors import DataChanged, RequestRefused, SampleFailed, ServiceError, StreamBroken
 from .lanes import LaneFailed
 from .positions import Position
 from .servers import Servers
 
 _PASSING = (404, 408, 425, 429, 502, 503, 504)
 """Refusals that another moment may take back: of a server that is full, draining or new, or of a proxy before it."""
+
+
+def _of_a_sample(error: ServiceError) -> bool | None:
+    """Whether another server may have the sample that failed; None where it is no sample that did."""
+    if isinstance(error, SampleFailed):
+        return error.retry
+    if isinstance(error, RequestRefused) and (error.code or "").startswith("sample"):  # the answer to a slice
+        return error.status in _PASSING
+    return None
 
 
 class Failover:
@@ -48,9 +57,9 @@ class Failover:
         endpoint, error = failure.endpoint, failure.error
         if self._given_up():
             raise error
-        if isinstance(error, SampleFailed):
+        if (retry := _of_a_sample(error)) is not None:
             self._failed_sample.add(endpoint)
-            if not error.retry or self._failed_sample.issuperset(self._servers.each()):
+            if not retry or self._failed_sample.issuperset(self._servers.each()):
                 raise error
             return
         if isinstance(error, DataChanged):

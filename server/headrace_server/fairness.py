@@ -36,8 +36,9 @@ class FairPool:
     Threads are started when they are first needed. A task handles its own errors; one that escapes is logged.
     """
 
-    def __init__(self, name: str, limit: Callable[[], int]) -> None:
-        self._name, self._limit = name, limit
+    def __init__(self, name: str, limit: Callable[[], int], clock: Callable[[], float] = time.perf_counter) -> None:
+        """`clock` gives the seconds that tasks are charged: of their threads' work, or of what they wait for, too."""
+        self._name, self._limit, self._clock = name, limit, clock
         self._clients: dict[str, _Client] = {}
         self._gone: dict[str, float] = {}
         """What clients had spent that have nothing waiting now."""
@@ -97,13 +98,13 @@ class FairPool:
                 if self._waiting:
                     # Each wakes the next: one notification may stand for several tasks, and the limit may have risen.
                     self._wake()
-            began = time.perf_counter()
+            began = self._clock()
             try:
                 task()
             except Exception:  # noqa: BLE001 - logged; the thread goes on
                 logger.exception("a task failed", pool=self._name)
             with self._changed:
-                self._settle(name, client, time.perf_counter() - began)
+                self._settle(name, client, self._clock() - began)
 
     def _take(self) -> tuple[str, _Client, Task]:
         name, client = min(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,8 +66,11 @@ class Service:
         reader = Reader(settings.read_threads, settings.read_retries, settings.read_timeout)
         self._workshop = Workshop(
             reader=reader,
-            # A thread that hangs in a read is made up for by another.
-            decoders=FairPool("headrace-decode", lambda: settings.decode_threads + reader.hanging_elsewhere),
+            # A thread that hangs in a read is made up for by another. Charged is work: a task that had to wait for a
+            # core or for the lock would otherwise set its client back by seconds.
+            decoders=FairPool(
+                "headrace-decode", lambda: settings.decode_threads + reader.hanging_elsewhere, time.thread_time
+            ),
             lending=Lending(settings.share_mb * 2**20),
             cache=ImageCache(settings.cache_mb * 2**20),
             max_pixels=settings.max_pixels,

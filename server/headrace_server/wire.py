@@ -24,6 +24,13 @@ _MOST_PARTS = 1024
 Parts = list[bytes | memoryview]
 
 
+class Stalled(ConnectionAbortedError):
+    """The other side took nothing for too long."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"it took nothing for {seconds:g} s (option stall_timeout)")
+
+
 class Writer:
     """Writes to a connection's socket beside its transport, which must have nothing left to write meanwhile.
 
@@ -66,7 +73,7 @@ class Writer:
         try:
             await asyncio.wait_for(writable, self._stall_timeout)
         except asyncio.TimeoutError as error:  # not OSError's in Python 3.10
-            raise ConnectionAbortedError(f"the client took nothing for {self._stall_timeout:g} s") from error
+            raise Stalled(self._stall_timeout) from error
         finally:
             self._forget()
 
@@ -103,8 +110,10 @@ class PayloadCycle(RequestResponseCycle):
             self.expected_content_length -= size
         try:
             await self._write(body)
-        except OSError as error:  # as uvicorn has it: whoever went away is told nothing
-            logger.info("a client was disconnected", client=str(self.scope.get("client")), reason=str(error))
+        except Stalled as error:
+            logger.warning("a client is disconnected", client=str(self.scope.get("client")), reason=str(error))
+            self.transport.abort()
+        except OSError:  # as uvicorn has it: whoever went away is told nothing
             self.transport.abort()
         except asyncio.CancelledError:  # half a frame is no frame, and nothing may follow it
             self.transport.abort()
@@ -119,7 +128,7 @@ class PayloadCycle(RequestResponseCycle):
             try:
                 await asyncio.wait_for(self.flow.drain(), self.stall_timeout)
             except asyncio.TimeoutError as error:
-                raise ConnectionAbortedError(f"the client took nothing for {self.stall_timeout:g} s") from error
+                raise Stalled(self.stall_timeout) from error
 
 
 class PayloadProtocol(HttpToolsProtocol):
