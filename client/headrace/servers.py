@@ -157,6 +157,10 @@ class Servers:
             except ServiceError as error:
                 self._leave_out(endpoint, error)
                 continue
+            except RuntimeError:  # httpx's, for a client that was closed meanwhile
+                if self.closed:
+                    return
+                raise
             with self._changed:
                 self._health[endpoint].trouble = ""
                 self._changed.notify_all()

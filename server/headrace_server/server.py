@@ -18,6 +18,7 @@ import uvicorn
 from .access import Access, read_grants
 from .app import create_app
 from .errors import ConfigurationError
+from .lobby import lobby
 from .logs import logger
 from .metrics import forget_gauges, share_metrics
 from .processes import Supervisor, awaited_signals, orphaned, run_directory
@@ -101,7 +102,10 @@ def serve(settings: Settings, progress: Callable[[str, int], None], announce: Ca
     listeners = listen(settings.host, settings.port, settings.processes)
     try:
         scheme = "http" if settings.tls_cert is None else "https"
-        holdings, url = Holdings.open(settings, progress), url_of(listeners[0], scheme)
+        # Behind TLS, connections wait in the sockets until there is somebody who can greet them.
+        with lobby(listeners) if settings.tls_cert is None else contextlib.nullcontext():
+            holdings = Holdings.open(settings, progress)
+        url = url_of(listeners[0], scheme)
         if settings.processes == 1:
             _run(Service(settings, holdings), listeners[0], lambda: announce(holdings, url))
         else:
