@@ -175,11 +175,19 @@ def test_what_is_waited_for_can_be_seen(birds: Path, caplog: pytest.LogCaptureFi
         next(running)
         assert data.stats().troubles == ""
         server.stop(signal.SIGKILL)
+
+        def take() -> None:
+            with contextlib.suppress(headrace.ServiceError):  # the client is closed in the end
+                list(running)
+
+        taking = threading.Thread(target=take)
+        taking.start()
         wait_for(lambda: server.url in data.stats().troubles, "the trouble to show")
         wait_for(lambda: "waiting up to" in caplog.text, "the wait to be logged")
         assert data.stats().reconnects >= 1
         assert server.url in str(data.stats())
-        running.close()
+    taking.join(10)
+    assert not taking.is_alive()
 
 
 def test_a_server_with_other_data_is_refused_by_name(tmp_path: Path, pair: tuple[ServerProcess, ServerProcess]) -> None:

@@ -157,7 +157,7 @@ def test_later_epochs_take_images_from_the_cache_and_stay_what_they_are(plan: Re
     made(shop, Address(plan, 0, 0, SAMPLES))
     reads: list[int] = []
     read = shop.reader.read
-    shop.reader.read = lambda source, split, sample: reads.append(sample) or read(source, split, sample)  # type: ignore[method-assign]
+    shop.reader.read = lambda source, split, sample, late: reads.append(sample) or read(source, split, sample, late)  # type: ignore[method-assign]
     (later,) = made(shop, Address(plan, 1, 0, SAMPLES))
     close(shop)
     assert payload(later) == payload(alone(Address(plan, 1, 0, SAMPLES)))

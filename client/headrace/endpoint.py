@@ -220,9 +220,14 @@ class Endpoint:
         raise RequestRefused(
             f"{self.name}: {_detail(response) or f'status {status}'}",
             status,
-            (problem or {}).get("code"),
+            _code(problem or {}),
             _retry_after(response),
         )
+
+
+def _code(problem: dict[str, Any]) -> str | None:
+    code = problem.get("code")
+    return code if isinstance(code, str) else None
 
 
 def _retry_after(response: httpx.Response) -> float:
