@@ -248,9 +248,8 @@ def test_faults_at_random_times_change_nothing(
             assert same(list(train([proxy.url for proxy in proxies], **options)), undisturbed)
             faults += sum(proxy.faults for proxy in proxies)
     assert faults
-    record(
-        f"{faults} connections cut, with a bit flipped, or stalled, in {runs} runs of {len(undisturbed)} batches: all bit for bit"
-    )
+    harmed = f"{faults} connections cut, with a bit flipped, or stalled"
+    record(f"{harmed}, in {runs} runs of {len(undisturbed)} batches: all bit for bit")
 
 
 class RandomProxy(Proxy):
