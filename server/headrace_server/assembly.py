@@ -260,12 +260,15 @@ class Assembly:
         return self._workshop.reader.read(plan.dataset.source, plan.info.split, sample, late)
 
     def _give_up(self, row: int, sample: int) -> None:
-        """A read hangs: the batch fails, whatever becomes of it."""
+        """A read hangs: the batch fails, with all that its task would have made next, whatever becomes of it."""
         plan = self.address.plan
         place = {"dataset": plan.dataset.name, "split": plan.info.split, "key": text_of(plan.index.key(sample))[0]}
         reason = "the read has not ended in time (option read_timeout); is the storage there?"
-        self._errors[row] = SampleUnavailable(reason, **place, stage="read")
-        self._finish([row])
+        error = SampleUnavailable(reason, **place, stage="read")
+        with self._lock:
+            unmade = [each for each, made in enumerate(self._made) if not made]
+        self._errors.update(dict.fromkeys([row, *unmade], error))  # others may wait to copy them
+        self._finish(unmade)
 
     def _decode(self, rows: Sequence[int]) -> None:
         """Makes samples that were read; where the storage is quick it reads them, too, which saves a hand-over."""
