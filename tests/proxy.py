@@ -48,19 +48,14 @@ class FlipBit:
         return bytes(changed)
 
 
-@dataclass
-class StallAfter:
-    """Sends nothing more after so many bytes, and keeps the connection open, `times` times."""
-
-    nbytes: int
-    times: int = 1
+class StallAfter(CutAfter):
+    """Sends nothing more after so many bytes, and keeps the connection open for a minute, `times` times."""
 
     def __call__(self, done: int, data: bytes) -> bytes | None:
-        if done + len(data) < self.nbytes or self.times <= 0:
-            return data
-        self.times -= 1
-        threading.Event().wait(60)
-        return None
+        passed = super().__call__(done, data)
+        if passed is None:
+            threading.Event().wait(60)
+        return passed
 
 
 class Proxy:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import random
 import signal
@@ -145,8 +146,6 @@ def test_a_server_that_shuts_down_is_left_without_loss(birds: Path, undisturbed:
 def test_a_harmful_network_changes_nothing(
     pair: tuple[ServerProcess, ServerProcess], undisturbed: list[dict[str, Any]], harm: Harm, reset: bool
 ) -> None:
-    import copy
-
     with Proxy(pair[0].port, copy.copy(harm), reset=reset) as proxy:
         assert same(list(train(proxy.url, checksum=True, read_timeout=1.0)), undisturbed)
 
