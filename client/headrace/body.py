@@ -1,15 +1,19 @@
 """Receiving a response's body in few, large pieces.
 
-A socket wakes its reader for every packet or two. While the rest of a batch is still to come, the kernel is told to
-wait for a good part of it (SO_RCVLOWAT), which saves the trainer most of the wake-ups. `http.client` cannot know how
-much is still to come, so chunks are taken apart here.
+A socket wakes its reader for every packet or two. The rest of a batch is therefore received in one call (MSG_WAITALL),
+during which the kernel wakes nobody before a good part of it is there (SO_RCVLOWAT): this saves the trainer most of the
+wake-ups, and Python's lock most of its changes of hands. `http.client` cannot know how much is still to come, so chunks
+are taken apart here.
 """
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 import ssl
+import struct
+import sys
 from typing import Any
 
 _PATIENCE = 512 * 1024
@@ -24,11 +28,15 @@ class Body:
 
     def __init__(self, response: http.client.HTTPResponse, sock: socket.socket) -> None:
         self._response, self._socket = response, sock
-        self._patient = hasattr(socket, "SO_RCVLOWAT") and not isinstance(sock, ssl.SSLSocket)
+        self._patient = sys.platform == "linux" and not isinstance(sock, ssl.SSLSocket)
+        if self._patient:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(sock.gettimeout()))
         self._wanted = 1
         self._left = 0
         """Bytes of the chunk that are still to come."""
-        self._first_chunk = self._first_read = True
+        self._first_chunk = True
+        self._drained = False
+        """Whether the stream, which reads ahead for the sake of lines, is known to hold nothing."""
 
     def readinto(self, buffer: memoryview) -> int:
         """Receives up to `len(buffer)` bytes into its beginning; 0 at the body's end.
@@ -46,25 +54,41 @@ class Body:
         return count
 
     def _receive(self, buffer: memoryview) -> int:
-        """One read. Only the first of a chunk may find bytes that came with the chunk's length."""
-        rest = len(buffer)
-        self._wait_for(min(rest, _PATIENCE) if rest >= _WORTH_WAITING and not self._first_read else 1)
-        self._first_read = False
+        """One read."""
+        if self._patient and self._drained and len(buffer) >= _WORTH_WAITING:
+            most = len(buffer) - _PATIENCE
+            return self._receive_whole(buffer[:most]) if most >= _PATIENCE else self._receive_rest(buffer)
+        self._wait_for(1)
         stream: Any = self._response.fp
-        try:
-            return int(stream.readinto1(buffer))
-        except TimeoutError:
-            if self._wanted == 1:
-                raise
-            return self._what_is_there(stream, buffer)
+        count = int(stream.readinto1(buffer))
+        self._drained = count < len(buffer)
+        return count
 
-    def _what_is_there(self, stream: Any, buffer: memoryview) -> int:
-        """After a time-out: a slow network may have brought less than was waited for, and something all the same."""
+    def _receive_whole(self, buffer: memoryview) -> int:
+        """All of it; less if that took as long as the time-out, or the connection ended.
+
+        More of the chunk must come after it: the kernel wakes nobody for a last piece that is smaller than the others.
+        Python would wait for a socket that has a time-out by itself, and for the first piece only.
+        """
+        self._wait_for(_PATIENCE)
+        seconds = self._socket.gettimeout()
+        self._socket.settimeout(None)  # the kernel has been told
+        try:
+            return self._socket.recv_into(buffer, 0, socket.MSG_WAITALL)
+        except BlockingIOError as error:
+            raise TimeoutError("timed out") from error
+        finally:
+            self._socket.settimeout(seconds)
+
+    def _receive_rest(self, buffer: memoryview) -> int:
+        """A good part of it, once that is there; or whatever is, after a time-out."""
+        self._wait_for(min(len(buffer), _PATIENCE))
+        with contextlib.suppress(TimeoutError):
+            return self._socket.recv_into(buffer)
         self._wait_for(1)
         seconds = self._socket.gettimeout()
         self._socket.settimeout(0.001)
         try:
-            # The stream refuses to be read after a time-out; the socket itself does not, and the stream holds nothing.
             return self._socket.recv_into(buffer)
         finally:
             self._socket.settimeout(seconds)
@@ -76,7 +100,7 @@ class Body:
         self._wait_for(1)
         if not self._first_chunk:
             self._line()  # the end of the chunk before
-        self._first_chunk, self._first_read = False, True
+        self._first_chunk = self._drained = False
         text = self._line().split(b";", 1)[0].strip()
         try:
             self._left = int(text, 16)
@@ -100,3 +124,9 @@ class Body:
         if self._patient and nbytes != self._wanted:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, nbytes)
             self._wanted = nbytes
+
+
+def _timeval(seconds: float | None) -> bytes:
+    """C's `struct timeval`; all zeros is for ever."""
+    whole, part = divmod(seconds or 0.0, 1.0)
+    return struct.pack("@ll", int(whole), int(part * 1e6))

@@ -68,7 +68,8 @@ class FrameReader:
 
     def _exactly(self, length: int) -> bytearray:
         """So many bytes, in memory that grows as they come: a length that lies allocates nothing."""
-        data = bytearray()
+        data = bytearray(min(_PIECE, length))
+        self._fill_whole(memoryview(data))
         while len(data) < length:
             piece = bytearray(min(_PIECE, length - len(data)))
             self._fill_whole(memoryview(piece))
@@ -78,7 +79,7 @@ class FrameReader:
     def _fill_whole(self, buffer: memoryview) -> None:
         filled = 0
         while filled < len(buffer):
-            count = self._fill(buffer[filled:])
+            count = self._fill(buffer[filled:] if filled else buffer)
             if not count:
                 raise EOFError(f"the stream was cut inside a frame, {len(buffer) - filled} bytes short")
             filled += count

@@ -39,6 +39,8 @@ def is_list(value: Any) -> bool:
 
 
 def integer(where: str, value: Any, low: int, high: int = MAX_INTEGER) -> int:
+    if type(value) is int and low <= value <= high:  # nearly always: every batch's header has a dozen
+        return value
     value = plain(value)
     try:
         result = operator.index(value)

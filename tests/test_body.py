@@ -1,0 +1,130 @@
+"""A body's large chunks: received whole, in what pieces they may come, and however late their last byte is."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import random
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.body import Body
+
+Sender = Callable[[socket.socket], None]
+EDGE = 512 * 1024
+SIZES = st.one_of(
+    st.integers(1, 20_000),
+    st.sampled_from([k * EDGE + d for k in (1, 2, 3) for d in (-1, 0, 1)]),
+    st.integers(100_000, 4_000_000),
+)
+
+
+@contextlib.contextmanager
+def answered(send: Sender, timeout: float = 10) -> Iterator[tuple[Body, socket.socket]]:
+    """The body of a response whose bytes `send` writes in a thread; the connection stays open behind them."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as here:
+        there, _ = listener.accept()
+
+        def answer() -> None:
+            with contextlib.suppress(ConnectionError):  # the reader may have left
+                there.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+                send(there)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        here.settimeout(timeout)
+        response = http.client.HTTPResponse(here)
+        response.begin()
+        try:
+            yield Body(response, here), here
+        finally:
+            response.close()
+            here.close()
+            thread.join()
+            there.close()
+
+
+def in_pieces(data: bytes, lengths: list[int]) -> Sender:
+    def send(there: socket.socket) -> None:
+        there.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        at, k = 0, 0
+        while at < len(data):
+            there.sendall(data[at : at + lengths[k % len(lengths)]])
+            at, k = at + lengths[k % len(lengths)], k + 1
+
+    return send
+
+
+def received(body: Body, length: int) -> bytes:
+    data = bytearray(length)
+    filled = 0
+    while filled < length and (count := body.readinto(memoryview(data)[filled:])):
+        filled += count
+    return bytes(data[:filled])
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+@given(
+    st.lists(SIZES, min_size=1, max_size=4),
+    st.lists(st.integers(1_000, 2_000_000), min_size=1, max_size=5),
+    st.integers(0, 10_000),
+)
+def test_chunks_come_as_they_were_sent_and_nothing_more_is_waited_for(
+    sizes: list[int], pieces: list[int], head: int
+) -> None:
+    chunks = [random.Random(n).randbytes(size) for n, size in enumerate(sizes)]
+    with answered(in_pieces(b"".join(map(chunk, chunks)), pieces)) as (body, _):
+        for expected in chunks:
+            head = min(head, len(expected))
+            assert received(body, head) == expected[:head]  # as a frame's header is, from the stream that reads ahead
+            assert received(body, len(expected) - head) == expected[head:]
+
+
+@pytest.mark.parametrize("sent", [0, 1, 100_000, EDGE + 5, 3_000_000])
+def test_what_came_before_a_silence_is_received_and_then_the_silence_ends_at_the_timeout(sent: int) -> None:
+    data = random.Random(sent).randbytes(sent)
+    with answered(lambda there: there.sendall(b"%x\r\n" % 4_000_000 + data), timeout=0.2) as (body, here):
+        assert received(body, sent) == data
+        with pytest.raises(TimeoutError):
+            received(body, 4_000_000 - sent)
+        assert here.gettimeout() == 0.2
+
+
+@pytest.mark.parametrize("sent", [100_000, 2_000_000, 3_900_000])
+def test_a_connection_that_ends_within_a_chunk_is_an_error(sent: int) -> None:
+    def send(there: socket.socket) -> None:
+        there.sendall(b"%x\r\n" % 4_000_000 + bytes(sent))
+        there.shutdown(socket.SHUT_WR)
+
+    with answered(send) as (body, _), pytest.raises(http.client.IncompleteRead):
+        received(body, 4_000_000)
+
+
+def test_ending_the_connection_wakes_who_waits_for_the_whole() -> None:
+    sent, ended = threading.Event(), threading.Event()
+
+    def send(there: socket.socket) -> None:
+        there.sendall(b"%x\r\n" % 4_000_000 + bytes(1_500_000))
+        sent.set()
+
+    with answered(send, timeout=60) as (body, here):
+
+        def wait() -> None:
+            with contextlib.suppress(http.client.IncompleteRead):
+                received(body, 4_000_000)
+            ended.set()
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        assert sent.wait(5)
+        here.shutdown(socket.SHUT_RDWR)
+        assert ended.wait(5)
+        thread.join()
