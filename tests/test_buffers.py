@@ -77,6 +77,20 @@ def test_buffers_of_other_lengths_are_given_up_when_they_are_many() -> None:
     assert len(pool._rooms) <= 3
 
 
+def test_buffers_are_kept_however_many_while_there_is_room_for_them() -> None:
+    pool = BufferPool(most_idle=2, most_bytes=20 * 1064)
+    held = [pool.get(1000) for _ in range(20)]
+    before = {address(buffer) for buffer in held}
+    del held
+    again = [pool.get(1000) for _ in range(20)]
+    assert {address(buffer) for buffer in again} == before
+    more = [pool.get(1000) for _ in range(10)]
+    assert len(pool._rooms) == 30
+    del again, more
+    pool.get(5000)
+    assert sum(len(room) for room in pool._rooms if len(room) == 1064) <= 20 * 1064
+
+
 def test_threads_never_get_the_same_buffer_at_once() -> None:
     pool, errors = BufferPool(), []
 

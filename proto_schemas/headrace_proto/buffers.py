@@ -20,8 +20,10 @@ class BufferPool:
     threads.
     """
 
-    def __init__(self, most_idle: int = 8) -> None:
-        self._most_idle = most_idle
+    def __init__(self, most_idle: int = 8, most_bytes: int = 0) -> None:
+        """Unused buffers beyond `most_idle` are kept only while all, those in use too, have at most `most_bytes`."""
+        self._most_idle, self._most_bytes = most_idle, most_bytes
+        self._bytes = 0
         self._rooms: deque[NDArray[np.uint8]] = deque()
         self._lock = threading.Lock()
 
@@ -32,10 +34,11 @@ class BufferPool:
             if room is None:
                 room = np.empty(nbytes + ALIGNMENT, np.uint8)
                 self._rooms.append(room)
+                self._bytes += len(room)
             return _aligned(room, nbytes)
 
     def _take_unused(self, length: int) -> NDArray[np.uint8] | None:
-        """The longest unused buffer of this length. Too many that are unused, of other lengths say, are given up."""
+        """The one of this length that is unused for longest. Too many that are unused, of other lengths say, go."""
         found, idle = None, 0
         for _ in range(len(self._rooms)):
             room = self._rooms.popleft()
@@ -43,9 +46,11 @@ class BufferPool:
                 self._rooms.append(room)
             elif found is None and len(room) == length:
                 found = room
-            elif idle < self._most_idle:
+            elif idle < self._most_idle or self._bytes <= self._most_bytes:
                 idle += 1
                 self._rooms.append(room)
+            else:
+                self._bytes -= len(room)
         if found is not None:
             self._rooms.append(found)
         return found

@@ -45,7 +45,7 @@ class FairPool:
         self._level = 0.0
         """What the client had spent that was served last, which of those waiting was the least."""
         self._threads: list[threading.Thread] = []
-        self._idle = self._running = self._waiting = 0
+        self._idle = self._coming = self._running = self._waiting = 0
         self._closed = False
         self._changed = threading.Condition()
 
@@ -76,28 +76,33 @@ class FairPool:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _wake(self) -> None:
-        if self._running >= self._limit():
+        """Has one more thread come, unless enough are coming for what waits, or as many run as may."""
+        if self._coming >= self._waiting or self._running + self._coming >= self._limit():
             return  # a thread that is running takes the task when it has ended its own
         if self._idle:
+            self._idle -= 1
+            self._coming += 1
             self._changed.notify()
         elif len(self._threads) < self._limit() and not self._closed:
+            self._coming += 1
             thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
             self._threads.append(thread)
             thread.start()
 
     def _work(self) -> None:
+        with self._changed:
+            self._coming -= 1
         while True:
             with self._changed:
                 while not self._closed and (not self._waiting or self._running >= self._limit()):
                     self._idle += 1
                     self._changed.wait()
-                    self._idle -= 1
+                    self._coming -= 1
                 if self._closed:
                     return
                 name, client, task = self._take()
                 if self._waiting:
-                    # Each wakes the next: one notification may stand for several tasks, and the limit may have risen.
-                    self._wake()
+                    self._wake()  # the limit may have risen
             began = self._clock()
             try:
                 task()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace_proto import checks
+from headrace_proto.buffers import BufferPool
 from headrace_proto.frame import MAX_ENTRIES
 
 from .assembly import Address, Counts, Workshop
@@ -73,6 +74,7 @@ class Service:
             ),
             lending=Lending(settings.share_mb * 2**20),
             cache=ImageCache(settings.cache_mb * 2**20),
+            buffers=BufferPool(most_bytes=settings.memory_bytes),
             max_pixels=settings.max_pixels,
             counts=Counts(self.metrics.made, self.metrics.shared),
             troubles=self.troubles,
