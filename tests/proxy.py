@@ -6,6 +6,7 @@ import contextlib
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -56,6 +57,17 @@ class StallAfter(CutAfter):
         if passed is None:
             threading.Event().wait(60)
         return passed
+
+
+@dataclass
+class Slow:
+    """Takes so many seconds for every piece of up to 64 KiB."""
+
+    seconds: float
+
+    def __call__(self, _done: int, data: bytes) -> bytes | None:
+        time.sleep(self.seconds)
+        return data
 
 
 class Proxy:

@@ -20,6 +20,7 @@ from .endpoint import ConnectOptions
 from .epochs import epochs
 from .errors import UsageError
 from .fetch import Fetcher, Order
+from .pace import Pace
 from .positions import Position, Sharding
 from .prefetch import Prefetcher
 from .servers import Servers
@@ -113,6 +114,7 @@ class Dataset:
         self._meter = Meter()
         self._followers: list[Follower] = []
         self._buffers = BufferPool()
+        self._pace = Pace(servers)
 
     def __len__(self) -> int:
         """The batches of one full pass."""
@@ -238,7 +240,8 @@ class Dataset:
     def prefetched(self, start: State, *, forever: bool = False, first: int = 0, every: int = 1) -> Prefetcher[Batch]:
         """The batches of `unreceived` as they come, before the budget is looked at."""
         order = Order(self._plan, self.info, self.sharding, self.options.checksum, self._buffers)
-        fetcher = Fetcher(self._servers, order)
+        self._pace.begin_pass()
+        fetcher = Fetcher(self._servers, order, self._pace)
         last = None if forever else self.last_epoch(start.position.epoch)
         items = epochs(fetcher, start.position, last, first, every)
         return Prefetcher(items, self.options.prefetch, fetcher.stop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -78,12 +79,20 @@ class EpochStream:
 
     def _next(self, done: int, endpoints: list[Endpoint]) -> tuple[Endpoint, Batch]:
         up = self._fetcher.servers.each()
-        if self._lanes is not None and len(self._lanes) < min(len(up), self._lanes.left):  # one has come back
+        if self._lanes is not None and self._others_are_up(up, self._lanes):
             self.close()
             endpoints = up
+        began = time.monotonic()
         if self._lanes is None:
             self._lanes = self._opened(endpoints, done)
-        return self._lanes.next_batch()
+        endpoint, batch = self._lanes.next_batch()
+        self._fetcher.pace.waited(endpoint, time.monotonic() - began, self._lanes.endpoints)
+        return endpoint, batch
+
+    @staticmethod
+    def _others_are_up(up: list[Endpoint], lanes: Lanes) -> bool:
+        """Whether a server has come back, or was set aside, while others go on."""
+        return bool(up) and (len(lanes) < min(len(up), lanes.left) or not set(up).issuperset(lanes.endpoints))
 
     def _filled_up(self, place: Slice, endpoints: list[Endpoint]) -> tuple[Endpoint, Batch]:
         with failures_of(endpoints[0]):

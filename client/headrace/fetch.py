@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from .batch import Batch, columns_of
 from .endpoint import Endpoint
 from .errors import ConnectionFailed, DataChanged, RequestRefused, SampleFailed, StreamBroken, one_line
 from .frames import FrameReader, read_into
+from .pace import Pace
 from .positions import Position, Sharding, Slice
 from .servers import Servers
 
@@ -41,8 +43,8 @@ class Order:
 class Fetcher:
     """Fetches batches from servers. `stop`, from any thread, ends it within moments, also while it waits."""
 
-    def __init__(self, servers: Servers, order: Order) -> None:
-        self.servers, self._order = servers, order
+    def __init__(self, servers: Servers, order: Order, pace: Pace) -> None:
+        self.servers, self._order, self.pace = servers, order, pace
         self._responses: list[httpx.Response] = []
         self.stopped = False
 
@@ -70,9 +72,9 @@ class Fetcher:
         path = f"/v1/plans/{self._order.info.id}/stream"
         return self._reading(endpoint, path, Position(first.epoch, first.start), **query)
 
-    def batch(self, frames: Frames, place: Slice) -> Batch:
-        """The next batch of a stream, which must be the one of this place."""
-        message, payload = frames.batch(place.start, place.stop)
+    def batch(self, frames: Frames, place: Slice, *, alone: bool) -> Batch:
+        """The next batch of a stream, which must be the one of this place; `alone` if there is no other server."""
+        message, payload = frames.batch(place.start, place.stop, alone=alone)
         return self._marked(Batch.of(columns_of(message, payload), place.after, message.replaced), place)
 
     def padded(self, endpoint: Endpoint, place: Slice) -> Batch:
@@ -135,10 +137,10 @@ class Frames:
     def __init__(self, reader: FrameReader, endpoint: Endpoint, info: PlanInfo, at: Position) -> None:
         self._reader, self._endpoint, self._info, (self._epoch, self._position) = reader, endpoint, info, at
 
-    def batch(self, start: int, stop: int) -> tuple[messages.Batch, memoryview]:
-        """The next frame, which must be the batch of these positions."""
+    def batch(self, start: int, stop: int, *, alone: bool = True) -> tuple[messages.Batch, memoryview]:
+        """The next frame, which must be the batch of these positions; it may come slowly if the server is alone."""
         self._position = start
-        message, payload = self._next()
+        message, payload = self._next(math.inf if alone else self._endpoint.options.stall_timeout)
         if not isinstance(message, messages.Batch):
             raise self._broken(f"the server ended the stream ({_reason(message)}) before its end")
         if (message.epoch, message.start, message.count) != (self._epoch, start, stop - start):
@@ -162,13 +164,14 @@ class Frames:
         if not isinstance(message, messages.End):
             raise self._broken("an end frame was expected, and more came")
 
-    def _next(self) -> tuple[messages.Message, memoryview]:
+    def _next(self, seconds: float = math.inf) -> tuple[messages.Message, memoryview]:
+        """The next frame that is no ping; each may take so many seconds."""
         began = time.monotonic()
         while True:
             try:
                 with self._endpoint.mapped_errors():
-                    message, payload = self._reader.read()
-            except (FrameError, EOFError) as error:
+                    message, payload = self._reader.read(seconds)
+            except (FrameError, EOFError, TimeoutError) as error:
                 raise self._broken(str(error)) from error
             except ConnectionFailed as error:  # which names the server itself
                 raise StreamBroken(str(error), self._epoch, self._position) from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Sequence
 
 import httpx
@@ -48,9 +50,14 @@ class FrameReader:
     ) -> None:
         self._fill, self._outputs, self._checksum = fill, outputs, checksum
         self._buffers = buffers or BufferPool()
+        self._deadline = math.inf
 
-    def read(self) -> tuple[messages.Message, memoryview]:
-        """The next frame's message and payload. Raises FrameError for what is no frame, EOFError at a cut."""
+    def read(self, seconds: float = math.inf) -> tuple[messages.Message, memoryview]:
+        """The next frame's message and payload.
+
+        Raises FrameError for what is no frame, EOFError at a cut, TimeoutError where not all came in so many seconds.
+        """
+        self._deadline = time.monotonic() + seconds
         prefix = self._exactly(frame.PREFIX_LENGTH)
         header_bytes = self._exactly(frame.parse_prefix(prefix))
         payload_length = frame.parse_infix(self._exactly(frame.INFIX_LENGTH))
@@ -83,3 +90,5 @@ class FrameReader:
             if not count:
                 raise EOFError(f"the stream was cut inside a frame, {len(buffer) - filled} bytes short")
             filled += count
+            if filled < len(buffer) and time.monotonic() > self._deadline:
+                raise TimeoutError(f"{len(buffer) - filled} bytes of a frame had still to come when its time was up")

@@ -51,6 +51,11 @@ class Lanes:
         return len(self._lanes)
 
     @property
+    def endpoints(self) -> list[Endpoint]:
+        """The servers, in the order of their turns."""
+        return [endpoint for endpoint, _ in self._lanes]
+
+    @property
     def left(self) -> int:
         """Batches that are still to come."""
         return self._count - self._next
@@ -64,7 +69,7 @@ class Lanes:
         """The next batch, and the server that it came from."""
         endpoint, frames = self._lanes[self._next % self._width]
         with failures_of(endpoint):
-            batch = self._fetcher.batch(frames, self._place(self._next))
+            batch = self._fetcher.batch(frames, self._place(self._next), alone=self._width == 1)
         self._next += 1
         return endpoint, batch
 

@@ -6,7 +6,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from headrace_proto.plan import Plan, PlanInfo
@@ -33,6 +33,8 @@ class _Health:
     """Why it is left out; empty where it is not."""
     next_try: float = 0.0
     """By `time.monotonic`."""
+    slow: bool = False
+    """It is left out for no other reason than that its peers are faster without it."""
     refused: bool = False
     """Its data or its decoders are others, so it is not tried again."""
 
@@ -119,6 +121,21 @@ class Servers:
             self._health[endpoint].trouble, self._health[endpoint].refused = str(error), True
             self._changed.notify_all()
 
+    def set_aside(self, endpoint: Endpoint, seconds: float, reason: str, *, tell: bool = False) -> None:
+        """It is left out for so long, as long as there are others."""
+        if tell:
+            logger.warning("%s is left out: %s", endpoint.name, reason)
+        with self._changed:
+            health = self._health[endpoint]
+            if not health.trouble or health.slow:
+                health.trouble, health.slow, health.next_try = reason, True, time.monotonic() + seconds
+                self._after_leaving_out()
+
+    def take_back(self, endpoint: Endpoint) -> None:
+        """It is used again after all."""
+        with self._changed:
+            self._take_back_slow([self._health[endpoint]])
+
     def troubles(self) -> str:
         """Which servers are left out, and why, on one line; empty where none is."""
         with self._changed:
@@ -144,10 +161,22 @@ class Servers:
             if isinstance(error, RequestRefused):
                 pause = max(pause, error.retry_after)
             health.failures += 1
-            health.trouble, health.next_try = str(error), time.monotonic() + pause
-            if not self._reviving and not self.closed:
-                self._reviving = True
-                threading.Thread(target=self._revive, name="headrace-revive", daemon=True).start()
+            health.trouble, health.slow, health.next_try = str(error), False, time.monotonic() + pause
+            self._after_leaving_out()
+
+    def _after_leaving_out(self) -> None:
+        if all(health.trouble for health in self._health.values()):  # a slow one is better than none
+            self._take_back_slow(self._health.values())
+        self._changed.notify_all()  # the thread below may wait for one that is asked later
+        if not self._reviving and not self.closed:
+            self._reviving = True
+            threading.Thread(target=self._revive, name="headrace-revive", daemon=True).start()
+
+    def _take_back_slow(self, healths: Iterable[_Health]) -> None:
+        for health in healths:
+            if health.slow:
+                health.trouble, health.slow = "", False
+        self._changed.notify_all()
 
     def _revive(self) -> None:
         """Asks those that are left out, each when it is time to, until there are none."""
@@ -162,7 +191,7 @@ class Servers:
                     return
                 raise
             with self._changed:
-                self._health[endpoint].trouble = ""
+                self._health[endpoint].trouble, self._health[endpoint].slow = "", False
                 self._changed.notify_all()
             logger.info("%s is ready again", endpoint.name)
 
