@@ -198,17 +198,43 @@ def test_a_server_with_other_data_is_refused_by_name(tmp_path: Path, pair: tuple
         client.dataset("birds", batch_size=BATCH)
 
 
-def test_a_name_with_several_addresses_stands_for_several_servers(
-    birds: Path, undisturbed: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def localhost_is(monkeypatch: pytest.MonkeyPatch, addresses: list[str]) -> None:
+    """The name stands for these addresses, whatever the list holds when it is looked up."""
     known = socket.getaddrinfo
 
     def resolve(host: Any, port: Any, *more: Any, **options: Any) -> Any:
         if host != "localhost":
             return known(host, port, *more, **options)
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{i}", port)) for i in (1, 2)]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
+
+
+def test_servers_that_come_back_at_other_addresses_are_found(
+    birds: Path, undisturbed: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    addresses = ["127.0.0.1", "127.0.0.2"]
+    localhost_is(monkeypatch, addresses)
+    with contextlib.ExitStack() as stack:
+        old = [stack.enter_context(ServerProcess(birds, *ARGUMENTS))]
+        port = old[0].port
+        old.append(stack.enter_context(ServerProcess(birds, *ARGUMENTS, "--host", "127.0.0.2", port=port)))
+        seen = []
+        for number, batch in enumerate(train(f"http://localhost:{port}")):
+            seen.append(batch)
+            if number == 9:
+                addresses[:] = ["127.0.0.3", "127.0.0.4"]
+                for server in old:
+                    server.stop(signal.SIGKILL)
+                for address in addresses:
+                    stack.enter_context(ServerProcess(birds, *ARGUMENTS, "--host", address, port=port))
+        assert same(seen, undisturbed)
+
+
+def test_a_name_with_several_addresses_stands_for_several_servers(
+    birds: Path, undisturbed: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    localhost_is(monkeypatch, ["127.0.0.1", "127.0.0.2"])
     with (
         ServerProcess(birds, *ARGUMENTS) as one,
         ServerProcess(birds, *ARGUMENTS, "--host", "127.0.0.2", port=one.port) as other,

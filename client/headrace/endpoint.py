@@ -66,7 +66,7 @@ class Endpoint:
         """`address` is the one to connect to, where the URL's host has several."""
         self.url = _checked_url(url)
         self.name = self.url if address is None else f"{self.url} ({address})"
-        self.options = options
+        self.options, self.address = options, address
         headers = {
             "Accept-Encoding": "identity",
             "User-Agent": f"headrace/{__version__}",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from headrace_proto.plan import Plan, PlanInfo
 
-from .addresses import endpoints_of
+from .addresses import endpoints_of, looked_up_again
 from .endpoint import ConnectOptions, Endpoint
 from .errors import ConnectionFailed, HeadraceError, RequestRefused, ServiceError
 from .waiting import wait_until_ready
@@ -105,7 +105,7 @@ class Servers:
 
     def worked(self, endpoint: Endpoint) -> None:
         """A batch came from it, so its next failure counts as the first."""
-        self._health[endpoint].failures = 0
+        self._health_of(endpoint).failures = 0
 
     def failed(self, endpoint: Endpoint, error: HeadraceError) -> None:
         """It is left out until it says that it is ready again."""
@@ -118,15 +118,16 @@ class Servers:
         """It is not used any more."""
         logger.error("%s is not used any more: %s", endpoint.name, error)
         with self._changed:
-            self._health[endpoint].trouble, self._health[endpoint].refused = str(error), True
-            self._changed.notify_all()
+            health = self._health_of(endpoint)
+            health.trouble, health.refused = str(error), True
+            self._after_leaving_out()
 
     def set_aside(self, endpoint: Endpoint, seconds: float, reason: str, *, tell: bool = False) -> None:
         """It is left out for so long, as long as there are others."""
         if tell:
             logger.warning("%s is left out: %s", endpoint.name, reason)
         with self._changed:
-            health = self._health[endpoint]
+            health = self._health_of(endpoint)
             if not health.trouble or health.slow:
                 health.trouble, health.slow, health.next_try = reason, True, time.monotonic() + seconds
                 self._after_leaving_out()
@@ -134,7 +135,7 @@ class Servers:
     def take_back(self, endpoint: Endpoint) -> None:
         """It is used again after all."""
         with self._changed:
-            self._take_back_slow([self._health[endpoint]])
+            self._take_back_slow([self._health_of(endpoint)])
 
     def troubles(self) -> str:
         """Which servers are left out, and why, on one line; empty where none is."""
@@ -151,12 +152,16 @@ class Servers:
         for endpoint in self._endpoints:
             endpoint.close()
 
+    def _health_of(self, endpoint: Endpoint) -> _Health:
+        """What is noted of a server; of one whose address is gone, in vain."""
+        return self._health.get(endpoint) or _Health()
+
     def _all_refused(self) -> bool:
         return all(health.refused for health in self._health.values())
 
     def _leave_out(self, endpoint: Endpoint, error: HeadraceError) -> None:
         with self._changed:
-            health = self._health[endpoint]
+            health = self._health_of(endpoint)
             pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(health.failures, 10)) * random.uniform(0.5, 1.5)
             if isinstance(error, RequestRefused):
                 pause = max(pause, error.retry_after)
@@ -185,15 +190,30 @@ class Servers:
                 endpoint.check_ready()
             except ServiceError as error:
                 self._leave_out(endpoint, error)
+                self._look_up_again()
                 continue
             except RuntimeError:  # httpx's, for a client that was closed meanwhile
                 if self.closed:
                     return
                 raise
             with self._changed:
-                self._health[endpoint].trouble, self._health[endpoint].slow = "", False
+                health = self._health_of(endpoint)
+                health.trouble, health.slow = "", False
                 self._changed.notify_all()
             logger.info("%s is ready again", endpoint.name)
+
+    def _look_up_again(self) -> None:
+        """A server that does not come back may have got another address."""
+        endpoints = looked_up_again(self._endpoints, self.each())
+        with self._changed:
+            for endpoint in set(endpoints) - set(self._endpoints):
+                self._health[endpoint] = _Health(trouble="a new address, not asked yet")
+            gone = set(self._endpoints) - set(endpoints)
+            for endpoint in gone:
+                del self._health[endpoint]
+            self._endpoints = endpoints
+        for endpoint in gone:
+            endpoint.close()
 
     def _due(self) -> Endpoint | None:
         """The next server that is to be asked, when it is time to; None when there is no more to do."""
