@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -167,6 +168,14 @@ class Api(httpx.Client):
         families = text_string_to_metric_families(self.get("/metrics").text)
         samples = [sample for family in families for sample in family.samples if sample.name == name]
         return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
+
+
+def unread(server: ServerProcess, path: str) -> socket.socket:
+    """A connection over which something was asked for, and whose answer nobody takes."""
+    connection = socket.create_connection(("127.0.0.1", server.port))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+    return connection
 
 
 def slice_path(plan: Mapping[str, Any], start: int, stop: int, *, epoch: int = 0, **query: Any) -> str:

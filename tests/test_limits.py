@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import LONG, Api, Record, ServerProcess, stream_path, wait_for, write_dataset, write_image
+from harness import LONG, Api, Record, ServerProcess, stream_path, unread, wait_for, write_dataset, write_image
 
 import headrace
 
@@ -22,20 +22,12 @@ def birds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("limits") / "birds", {"a": 100})
 
 
-def asked(server: ServerProcess, plan: dict[str, Any]) -> socket.socket:
-    """A connection over which a stream was asked for, and whose answer nobody takes."""
-    connection = socket.create_connection(("127.0.0.1", server.port))
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    connection.sendall(f"GET {stream_path(plan, count=50)} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
-    return connection
-
-
 def test_a_client_that_takes_nothing_is_disconnected_in_time(birds: Path) -> None:
     words = ("--transforms", TRANSFORMS, "--stall-timeout", "1")
     with (
         ServerProcess(birds, *words) as server,
         Api(server) as api,
-        contextlib.closing(asked(server, api.plan("birds"))),
+        contextlib.closing(unread(server, stream_path(api.plan("birds"), count=50))),
     ):
         wait_for(lambda: api.metric("headrace_streams") == 1, "the stream to be open")
         wait_for(lambda: api.metric("headrace_streams") == 0, "the stream to be closed")
@@ -59,7 +51,7 @@ def test_a_trainer_that_slept_too_long_resumes(birds: Path) -> None:
 def test_a_stream_too_many_is_told_to_come_again_and_its_client_waits(birds: Path) -> None:
     words = ("--transforms", TRANSFORMS, "--max-streams", "1")
     with ServerProcess(birds, *words) as server, Api(server) as api, headrace.connect(server.url) as client:
-        with contextlib.closing(asked(server, api.plan("birds"))):
+        with contextlib.closing(unread(server, stream_path(api.plan("birds"), count=50))):
             wait_for(lambda: api.metric("headrace_streams") == 1, "the stream to be open")
             answer = api.get(stream_path(api.plan("birds"), count=1))
             assert answer.status_code == 503
@@ -82,7 +74,9 @@ def test_stalled_streams_stay_within_the_memory_given(birds: Path) -> None:
     words = ("--transforms", TRANSFORMS, "--memory-mb", "64")
     with ServerProcess(birds, *words) as server, Api(server) as api, contextlib.ExitStack() as stack:
         for seed in range(64):
-            stack.enter_context(contextlib.closing(asked(server, api.plan("birds", shuffle=True, seed=seed))))
+            stack.enter_context(
+                contextlib.closing(unread(server, stream_path(api.plan("birds", shuffle=True, seed=seed), count=50)))
+            )
         wait_for(lambda: api.metric("headrace_streams") == 64, "all streams to be open")
         assert api.metric("headrace_memory_used_bytes") <= 64 * 2**20
         with headrace.connect(server.url) as client:  # one that takes still gets everything

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
-import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from harness import (
     DEADLINE,
+    LONG,
     Api,
+    Record,
     ServerProcess,
     frames_of,
     importable,
     slice_path,
     stream_path,
+    unread,
     wait_for,
     write_dataset,
 )
 
+import headrace
 from headrace_server.errors import SampleVanished
 from headrace_server.reading import Reader
 from headrace_server.sources.folder import open_folder
@@ -81,16 +83,6 @@ def is_quiet(server: ServerProcess, streams: int) -> None:
     ]
 
 
-@contextmanager
-def stalled(server: ServerProcess, path: str) -> Iterator[None]:
-    """A client that asks for a stream and reads nothing."""
-    with socket.socket() as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
-        connection.connect(("127.0.0.1", server.port))
-        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-        yield
-
-
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_running_stream_finishes_the_batch_in_hand_and_says_where_to_go_on(
     how: signal.Signals, folder: Path, tmp_path: Path
@@ -140,7 +132,7 @@ def test_a_signal_right_after_the_server_was_announced_ends_it_in_good_order(fol
 def test_a_client_that_reads_nothing_holds_the_end_up_no_longer_than_the_grace(folder: Path) -> None:
     with start(folder, "--grace-seconds", "0.5") as server, Api(server) as api:
         large = api.plan("digits", transforms=[{"name": "Resize", "size": [1024, 1024]}])
-        with stalled(server, stream_path(large, count=8)):
+        with contextlib.closing(unread(server, stream_path(large, count=8))):
             wait_for(lambda: api.metric("headrace_streams") == 1, "the stalled stream")
             ends_quietly(server, streams=1)
 
@@ -148,7 +140,7 @@ def test_a_client_that_reads_nothing_holds_the_end_up_no_longer_than_the_grace(f
 def test_a_second_ctrl_c_ends_the_grace(folder: Path) -> None:
     with start(folder, "--grace-seconds", "60") as server, Api(server) as api:
         large = api.plan("digits", transforms=[{"name": "Resize", "size": [1024, 1024]}])
-        with stalled(server, stream_path(large, count=8)):
+        with contextlib.closing(unread(server, stream_path(large, count=8))):
             wait_for(lambda: api.metric("headrace_streams") == 1, "the stalled stream")
             server.process.send_signal(signal.SIGINT)
             wait_for(lambda: api.get("/readyz").status_code == 503, "the server to drain")
@@ -158,7 +150,7 @@ def test_a_second_ctrl_c_ends_the_grace(folder: Path) -> None:
 def test_a_transform_that_hangs_holds_the_end_up_no_longer_than_the_grace(folder: Path, tmp_path: Path) -> None:
     with start(folder, "--grace-seconds", "0.2") as server, Api(server) as api:
         plan = api.plan("digits", **gated(tmp_path / "never"))
-        with stalled(server, stream_path(plan, count=8)):
+        with contextlib.closing(unread(server, stream_path(plan, count=8))):
             wait_for((tmp_path / "never.waiting").exists, "the transform to hang")
             ends_quietly(server, streams=1)
 
@@ -191,3 +183,52 @@ def test_a_failed_read_is_not_tried_again_once_its_reader_is_closed(tmp_path: Pa
     assert begun.wait(DEADLINE)
     reader.close(5)
     assert failed.is_set()
+
+
+def test_restarting_one_of_two_servers_after_the_other_under_load_loses_nothing(folder: Path, record: Record) -> None:
+    """Three trainers read all the while; each server is stopped and started anew on its port, in turns."""
+    epochs, restarts, trainers = (200, 20, 3) if LONG else (30, 4, 3)
+    seen: list[list[str]] = [[] for _ in range(trainers)]
+    permits = [threading.Semaphore(0) for _ in range(trainers)]
+    expected: list[list[str]] = []
+
+    def train(rank: int, urls: list[str]) -> None:
+        with headrace.connect(urls) as client:
+            for batch in asked_for(client, rank):
+                permits[rank].acquire()
+                seen[rank] += batch["key"].tolist()
+
+    def asked_for(client: headrace.Client, rank: int) -> headrace.Dataset:
+        return client.dataset(
+            "digits", batch_size=2, shuffle=True, seed=1, epochs=epochs, rank=rank, world_size=trainers, prefetch=1
+        )
+
+    servers = [start(folder), start(folder)]
+    for server in servers:
+        server.__enter__()
+    try:
+        with headrace.connect(servers[0].url) as client:
+            expected = [[key for batch in asked_for(client, rank) for key in batch["key"]] for rank in range(trainers)]
+        threads = [
+            threading.Thread(target=train, args=(rank, [server.url for server in servers])) for rank in range(trainers)
+        ]
+        for thread in threads:
+            thread.start()
+        stage = len(expected[0]) // 2 // (restarts + 1)
+        for turn in range(restarts):
+            for permit in permits:
+                permit.release(stage)
+            which, port = turn % 2, servers[turn % 2].port
+            assert servers[which].stop() == 0
+            servers[which] = start(folder, port=port)
+            servers[which].__enter__()
+        for permit in permits:
+            permit.release(len(expected[0]))
+        for thread in threads:
+            thread.join(4 * DEADLINE)
+        assert seen == expected
+    finally:
+        for server in servers:
+            server.stop()
+    samples = sum(map(len, seen))
+    record(f"{restarts} restarts of two servers in turns, under {trainers} trainers: {samples} samples, each came once")
