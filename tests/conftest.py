@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from certificates import make_certificates
 from harness import LONG, Record, ServerProcess, write_dataset
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -21,6 +22,12 @@ def record(capsys: pytest.CaptureFixture[str]) -> Record:
                 sys.stdout.write(f"\nfigure: {figure}\n")
 
     return said
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Files: ca.pem, server.pem, server.key, client.pem, client.key."""
+    return make_certificates(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(scope="session")

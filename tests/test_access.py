@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from certificates import tls
 from harness import Api, ServerProcess, run_headrace, slice_path, stream_path, write_dataset
 
 import headrace
@@ -118,26 +118,6 @@ def test_what_would_be_unsafe_does_not_start(folders: list[Path], words: list[st
     assert run.stderr.count("\n") == 1
 
 
-def make_certificates(folder: Path) -> dict[str, Path]:
-    """An authority, and certificates that it signed for the server on 127.0.0.1 and for a client."""
-
-    def openssl(words: str) -> None:
-        subprocess.run(["openssl", *words.split()], check=True, capture_output=True, cwd=folder)
-
-    openssl("req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj /CN=ca -days 2")
-    (folder / "names").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost")
-    for name in ("server", "client"):
-        openssl(f"req -newkey rsa:2048 -nodes -keyout {name}.key -out {name}.csr -subj /CN={name}")
-        signed = "x509 -req -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names"
-        openssl(f"{signed} -in {name}.csr -out {name}.pem")
-    return {path.name: path for path in folder.iterdir()}
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return make_certificates(tmp_path_factory.mktemp("tls"))
-
-
 @pytest.mark.parametrize("mutual", [False, True], ids=["tls", "mutual"])
 def test_tls_gives_the_same_batches(folders: list[Path], certificates: dict[str, Path], mutual: bool) -> None:
     words = ["--tls-cert", certificates["server.pem"], "--tls-key", certificates["server.key"]]
@@ -157,3 +137,6 @@ def test_tls_gives_the_same_batches(folders: list[Path], certificates: dict[str,
         if mutual:
             with pytest.raises(headrace.ConnectionFailed):
                 headrace.connect(server.url, wait=0, ca=ca)
+        with httpx.Client(verify=tls(certificates), trust_env=False) as http:  # what needed a certificate is private
+            said = http.get(f"{server.url}/v1/datasets").headers.get("cache-control", "")
+            assert said.startswith("private") == mutual

@@ -16,6 +16,7 @@ import headrace
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors in /proc")
 TRANSFORMS = '[{"name": "Resize", "size": [64, 64]}]'
+LARGE = '[{"name": "Resize", "size": [224, 224]}]'
 TIMES = 300 if LONG else 25
 
 
@@ -83,7 +84,7 @@ def test_stalled_streams_cost_the_others_nothing(tmp_path: Path, record: Record)
     for number in range(100):
         write_image(tmp_path / "scans" / f"{number}.jpg", number, (375, 500))
     with (
-        ServerProcess(tmp_path / "scans", "--transforms", TRANSFORMS, "--memory-mb", "64") as server,
+        ServerProcess(tmp_path / "scans", "--transforms", LARGE, "--memory-mb", "256") as server,
         Api(server) as api,
         headrace.connect(server.url) as client,
     ):

@@ -12,7 +12,7 @@ from harness import wait_for, write_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace_server.assembly import Address, Assembly, Workshop
+from headrace_server.assembly import Address, Assembly
 from headrace_server.cache import CacheKey, ImageCache
 from headrace_server.catalog import Catalog, open_dataset
 from headrace_server.fairness import FairPool
@@ -21,6 +21,7 @@ from headrace_server.plans import PlanStore, ResolvedPlan
 from headrace_server.reading import Reader
 from headrace_server.settings import DatasetSettings
 from headrace_server.transforms.custom import CustomTransforms
+from headrace_server.workshop import Workshop
 
 SAMPLES = 40
 PLAN = {

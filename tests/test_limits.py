@@ -85,20 +85,6 @@ def test_stalled_streams_stay_within_the_memory_given(birds: Path) -> None:
         wait_for(lambda: api.metric("headrace_streams") == 0, "closed connections to be noticed", 5)
 
 
-def test_what_was_replaced_is_listed(tmp_path: Path) -> None:
-    folder = write_dataset(tmp_path / "birds", {"a": 200})
-    (folder / "a" / "00007.png").write_bytes(b"")
-    with ServerProcess(folder, "--transforms", '[{"name": "Resize", "size": [8, 8]}]') as server, Api(server) as api:
-        assert api.get("/v1/datasets/birds/problems").json() == {"dataset": "birds", "problems": []}
-        with headrace.connect(server.url) as client:
-            for _ in client.dataset("birds", batch_size=50, epochs=2):
-                pass
-        (found,) = api.get("/v1/datasets/birds/problems").json()["problems"]
-        assert (found["split"], found["key"], found["times"]) == ("all", "a/00007.png", 2)
-        assert "empty" in found["reason"]
-        assert api.get("/v1/datasets/none/problems").status_code == 404
-
-
 def test_many_streams_at_once_all_get_their_share(tmp_path: Path, record: Record) -> None:
     """Each of another client, in another order, so that nothing is shared; decoding is what takes the time."""
     for number in range(20):

@@ -122,7 +122,7 @@ def test_a_slow_network_before_one_server_slows_nobody_for_long(
                 assert np.array_equal(batch["image"], undisturbed[number])
             return True
 
-        wait_for(lambda: take() and "slow" in data.stats().troubles, "the slow server to be left out")
+        wait_for(lambda: take() and "slow: " in data.stats().troubles, "the slow server to be left out")
         record(f"a server behind a slow network was left out: {data.stats().troubles}")
         slow.seconds = 0.0
         wait_for(lambda: take() and not data.stats().troubles, "the server to be taken back")

@@ -4,38 +4,47 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from fastapi import FastAPI, Path, Query, Request
-from fastapi.responses import Response
+from fastapi import FastAPI, Header, Path, Query, Request
+from fastapi.responses import PlainTextResponse, Response
+from pydantic.json_schema import SkipJsonSchema
 from starlette.concurrency import run_in_threadpool
 
 from headrace_proto import frame
 from headrace_proto.checks import found
+from headrace_proto.plan import PlanInfo
 from headrace_proto.version import __version__
 
-from . import pages, problems
+from . import openapi, pages, problems
 from .access import Access
 from .assembly import Address
 from .decode import engine
 from .frames import Frame
 from .guard import Guard, grant_of
 from .metrics import CONTENT_TYPE
-from .openapi import plan_body
+from .openapi import COUNT, NATURAL, POSITIVE, answer, link
 from .plans import ResolvedPlan
 from .problems import Problem
-from .responses import FRAMES, FrameStream, while_connected
+from .responses import FRAMES, KEPT_FRAMES, FrameStream, while_connected
 from .service import Service
 from .settings import is_loopback
 from .streams import StreamRequest
 
 MAX_PLAN_BYTES = 2**20
 _IMMUTABLE = "max-age=31536000, immutable"
+_STRIDE = "positions from a batch to the next; left out: count"
+_STOP = "slices are clipped here; left out: the epoch's end"
 _DESCRIPTION = "Image batches, read, decoded and assembled beside the storage. `docs/protocol.md` describes the frames."
 
 PlanId = Annotated[str, Path(description="the `id` that POST /v1/plans answered")]
-Epoch = Annotated[int, Path(description="which pass over the samples, from 0")]
-Checksum = Annotated[Literal["crc32"] | None, Query(description="ends each frame's header in a checksum")]
+# Bounds are for readers of the document: a position beyond them is to be 416, which FastAPI's own checks are not.
+Epoch = Annotated[int, Path(description="which pass over the samples, from 0", json_schema_extra=NATURAL)]
+Position = Annotated[int, Path(description="in the epoch's order", json_schema_extra=NATURAL)]
+Absent: TypeAlias = SkipJsonSchema[None]
+"""A parameter that is left out; null cannot be sent."""
+Checksum = Annotated[Literal["crc32"] | Absent, Query(description="ends each frame's header in a checksum")]
+IfNoneMatch = Annotated[str | Absent, Header(description="the ETags that a cache has")]
 
 
 def create_app(service: Service, access: Access | None = None) -> FastAPI:
@@ -47,14 +56,22 @@ def create_app(service: Service, access: Access | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        responses=problems.RESPONSES,
+        generate_unique_id_function=lambda route: route.name,
     )
-    app.add_middleware(Guard, access=access or Access([]), loopback=is_loopback(service.settings.host))
+    settings = service.settings
+    access, loopback = access or Access([]), is_loopback(settings.host)
+    app.add_middleware(
+        Guard,
+        access=access,
+        loopback=loopback,
+        certified=settings.tls_client_ca is not None,
+    )
     problems.install(app)
     pages.install(app)
     _add_operations(app, service)
     _add_plans(app, service)
     _add_batches(app, service)
+    openapi.complete(app, tokens=not access.open, loopback=loopback)
     return app
 
 
@@ -64,39 +81,79 @@ def identity() -> dict[str, Any]:
 
 
 def _add_operations(app: FastAPI, service: Service) -> None:
-    @app.get("/healthz", tags=["operations"], summary="Whether the server is alive")
+    described: dict[str, Any] = {"tags": ["operations"], "response_model": None}
+
+    @app.get("/healthz", summary="Whether the server is alive", responses=answer(openapi.Identity), **described)
     async def healthz() -> dict[str, Any]:
         return identity()
 
-    @app.get("/readyz", tags=["operations"], summary="Whether the server takes new streams")
+    @app.get(
+        "/readyz", summary="Whether the server takes new streams", responses=answer(openapi.Identity, 503), **described
+    )
     async def readyz() -> dict[str, Any]:
         if service.draining.is_set():
             raise Problem(503, "draining", "this server is shutting down")
         return identity()
 
-    @app.get("/metrics", tags=["operations"], summary="Metrics for Prometheus")
+    @app.get(
+        "/metrics",
+        summary="Metrics for Prometheus",
+        response_class=PlainTextResponse,
+        responses=problems.refusals(503),
+        **described,
+    )
     async def metrics() -> Response:
         return Response(service.metrics.text(), media_type=CONTENT_TYPE)
 
 
 def _add_plans(app: FastAPI, service: Service) -> None:
-    @app.get("/v1/datasets", tags=["data"], summary="What is served")
+    described: dict[str, Any] = {"tags": ["data"], "response_model": None}
+    of_dataset = link("dataset", "the first of them", name="$response.body#/datasets/0/name")
+    of_plan = {
+        **link("stream", "the batches of an epoch", plan_id="$response.body#/id"),
+        **link("slices", "one batch", plan_id="$response.body#/id"),
+    }
+
+    @app.get(
+        "/v1/datasets",
+        summary="What is served",
+        responses=answer(openapi.Datasets, 422, 503, links=of_dataset),
+        **described,
+    )
     async def datasets(request: Request) -> dict[str, Any]:
+        _only_known(request)
         allowed = [dataset for dataset in service.catalog if grant_of(request).allows(dataset.name)]
         return {**identity(), "datasets": [dataset.to_json() for dataset in allowed]}
 
-    @app.get("/v1/datasets/{name}", tags=["data"], summary="One dataset")
+    @app.get(
+        "/v1/datasets/{name}", summary="One dataset", responses=answer(openapi.Dataset, 403, 404, 422, 503), **described
+    )
     async def dataset(request: Request, name: str) -> dict[str, Any]:
+        _only_known(request)
         grant_of(request).check(name)
         return service.catalog.dataset(name).to_json()
 
-    @app.get("/v1/datasets/{name}/problems", tags=["data"], summary="What was replaced, since it cannot be decoded")
+    @app.get(
+        "/v1/datasets/{name}/problems",
+        summary="What was replaced, since it cannot be decoded",
+        responses=answer(openapi.Troubles, 403, 404, 422, 503),
+        **described,
+    )
     async def troubles(request: Request, name: str) -> dict[str, Any]:
+        _only_known(request)
         grant_of(request).check(name)
-        return {"dataset": service.catalog.dataset(name).name, "problems": service.troubles.to_json(name)}
+        dataset = service.catalog.dataset(name).name
+        return {"dataset": dataset, "problems": await run_in_threadpool(service.troubles.to_json, dataset)}
 
-    @app.post("/v1/plans", tags=["data"], summary="Resolve a plan", openapi_extra=plan_body(service.custom))
+    @app.post(
+        "/v1/plans",
+        summary="Resolve a plan",
+        openapi_extra=openapi.plan_body(service.custom),
+        responses=answer(PlanInfo, 403, 404, 413, 422, 503, links=of_plan),
+        **described,
+    )
     async def plans(request: Request) -> dict[str, Any]:
+        _only_known(request)
         data = await _json(request)
         resolved = await run_in_threadpool(service.plans.add, data, grant_of(request))
         return resolved.info.to_json()
@@ -108,15 +165,21 @@ def _add_batches(app: FastAPI, service: Service) -> None:
         tags=["data"],
         summary="One batch: the samples at positions [start, stop) of an epoch's order",
         response_class=Response,
-        responses=FRAMES,
+        responses={**KEPT_FRAMES, **problems.refusals(403, 404, 416, 422, 500, 503)},
     )
     async def slices(
-        request: Request, plan_id: PlanId, epoch: Epoch, start: int, stop: int, checksum: Checksum = None
+        request: Request,
+        plan_id: PlanId,
+        epoch: Epoch,
+        start: Position,
+        stop: Position,
+        checksum: Checksum = None,
+        if_none_match: IfNoneMatch = None,
     ) -> Response:
         _only_known(request, "checksum")
         address = Address(_allowed(request, service.plans.get(plan_id)), epoch, start, stop, checksum is not None)
         headers = {"ETag": _etag(address), "Cache-Control": _IMMUTABLE}
-        if _has(request, headers["ETag"]):
+        if _has(if_none_match or "", headers["ETag"]):
             service.check(address)
             return Response(status_code=304, headers=headers)
         made = await while_connected(service.slice(address, _client(request)), request.receive)
@@ -129,16 +192,16 @@ def _add_batches(app: FastAPI, service: Service) -> None:
         tags=["data"],
         summary="The slices [start + k stride, + count) of an epoch for k = 0, 1, ..., then an `end` frame",
         response_class=Response,
-        responses=FRAMES,
+        responses={**FRAMES, **problems.refusals(403, 404, 416, 422, 503)},
     )
     async def stream(
         request: Request,
         plan_id: PlanId,
-        epoch: Annotated[int, Query(description="which pass over the samples")],
-        count: Annotated[int, Query(description="samples in a batch")],
-        start: Annotated[int, Query(description="the first batch's first position")] = 0,
-        stride: Annotated[int | None, Query(description="positions from a batch to the next; left out: count")] = None,
-        stop: Annotated[int | None, Query(description="slices are clipped here; left out: the epoch's end")] = None,
+        epoch: Annotated[int, Query(description="which pass over the samples", json_schema_extra=NATURAL)],
+        count: Annotated[int, Query(description="samples in a batch", json_schema_extra=COUNT)],
+        start: Annotated[int, Query(description="the first batch's first position", json_schema_extra=NATURAL)] = 0,
+        stride: Annotated[int | Absent, Query(description=_STRIDE, json_schema_extra=POSITIVE)] = None,
+        stop: Annotated[int | Absent, Query(description=_STOP, json_schema_extra=NATURAL)] = None,
         checksum: Checksum = None,
     ) -> Response:
         _only_known(request, "epoch", "count", "start", "stride", "stop", "checksum")
@@ -178,7 +241,7 @@ def _only_known(request: Request, *names: str) -> None:
     """Raises Problem (422) for a parameter that does not exist; ignored, it would give batches that nobody meant."""
     for name in request.query_params:
         if name not in names:
-            detail = f"there is no parameter {found(name)}; there are {', '.join(names)}"
+            detail = f"there is no parameter {found(name)}; there are {', '.join(names) or 'none here'}"
             raise Problem(422, "unknown parameter", detail)
 
 
@@ -194,9 +257,9 @@ def _etag(address: Address) -> str:
     return f'"{plan.id}-{place}-{plan.engine}{"-crc32" if address.checksum else ""}"'.replace(" ", "")
 
 
-def _has(request: Request, etag: str) -> bool:
+def _has(if_none_match: str, etag: str) -> bool:
     """Whether the client's cache holds what has this tag (RFC 9110, 13.1.2, by weak comparison)."""
-    held = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
+    held = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
     return etag in held or held == ["*"]
 
 

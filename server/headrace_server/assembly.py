@@ -4,75 +4,28 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from headrace_proto import messages
 
-from headrace_proto import arrays, frame, messages
-from headrace_proto.buffers import BufferPool
-
-from .cache import ImageCache
 from .decode import Decoded
 from .errors import SampleError, SampleUnavailable
-from .fairness import FairPool
 from .frames import Frame
 from .index import text_of
-from .lending import EpochKey, Lending, Place
+from .lending import EpochKey, Place
 from .logs import logger
-from .plans import KEY, LABEL, ResolvedPlan
-from .reading import Reader, Turn
+from .packing import Room
+from .plans import ResolvedPlan
+from .reading import Turn
 from .samples import Made, Material, SampleMaker
 from .sources.arrays import Gather
-from .troubles import Troubles
+from .workshop import Workshop
 
 Listener = Callable[[], None]
-Count = Callable[[int], object]
 
 _DECODE_RUN = 8
 """Samples that one task decodes: enough to make the hand-over cheap, few enough to share a batch between threads."""
-
-
-def ignored(count: int) -> None:
-    """Nobody counts."""
-
-
-class Counts:
-    """How samples came into batches: made (decoded, or from the cache, and transformed), or copied from another batch.
-
-    `on_made` and `on_shared` are told of each number. Safe to use from many threads.
-    """
-
-    def __init__(self, on_made: Count = ignored, on_shared: Count = ignored) -> None:
-        self.made = self.shared = 0
-        self._on_made, self._on_shared = on_made, on_shared
-        self._lock = threading.Lock()
-
-    def add_made(self, count: int) -> None:
-        with self._lock:
-            self.made += count
-        self._on_made(count)
-
-    def add_shared(self, count: int) -> None:
-        with self._lock:
-            self.shared += count
-        self._on_shared(count)
-
-
-@dataclass(frozen=True)
-class Workshop:
-    """What making batches needs: threads, what other batches and epochs have made already, and bounds."""
-
-    reader: Reader
-    decoders: FairPool
-    lending: Lending
-    cache: ImageCache
-    max_pixels: int
-    counts: Counts = field(default_factory=Counts)
-    troubles: Troubles = field(default_factory=Troubles)
-    buffers: BufferPool = field(default_factory=BufferPool)
 
 
 @dataclass(frozen=True)
@@ -162,8 +115,7 @@ class Assembly:
         if self._cancelled:
             return
         try:
-            self._look_up()
-            self._allocate(gather(self._ids, self._workshop.buffers))
+            self._make_room(gather)
         except Exception as error:  # noqa: BLE001 - it becomes the batch's failure
             self._errors[0] = error
         self._workshop.counts.add_made(self._count)
@@ -174,9 +126,8 @@ class Assembly:
         if self._cancelled:
             return
         try:
-            self._look_up()
-            self._allocate()
-            self._images = self._columns[self.address.plan.pipeline.output.name]
+            self._make_room()
+            self._images = self._room.columns[self.address.plan.pipeline.output.name]
             self._sources: list[Material | None] = [None] * self._count
             places = self._workshop.lending.places(self.address)
             missing = [row for row, place in enumerate(places) if not self._borrow(row, place)]
@@ -191,20 +142,11 @@ class Assembly:
             self._submit_decoding(sorted({*missing} - {*to_read}))
             self._submit_reading(to_read)
 
-    def _look_up(self) -> None:
-        address = self.address
+    def _make_room(self, gather: Gather | None = None) -> None:
+        """Finds which samples the batch has, and makes room for them; `gather` gives their images themselves."""
+        address, buffers = self.address, self._workshop.buffers
         self._ids = address.plan.order(address.epoch).samples(address.start, address.stop)
-        self._tensors, self._nbytes = arrays.describe(address.plan.info.outputs, self._count)
-
-    def _allocate(self, images: Sequence[memoryview] = ()) -> None:
-        """Makes room for the columns; the payload's first may be there already, in parts."""
-        there = sum(part.nbytes for part in images)
-        tensors = [{**tensor, "offset": tensor["offset"] - there} for tensor in self._tensors[bool(images) :]]
-        payload = _zero_gaps(self._workshop.buffers.get(self._nbytes - there), tensors)
-        self._payload = [*images, payload.data] if payload.nbytes else [*images]
-        self._columns = arrays.views(tensors, payload.data)
-        if LABEL in self.address.plan.info.outputs:
-            self._columns[LABEL.name][:] = self.address.plan.index.labels(self._ids)
+        self._room = Room(address.plan, self._ids, buffers, gather(self._ids, buffers) if gather else ())
 
     def _borrow(self, row: int, place: Place | None) -> bool:
         return place is not None and place.lender.lend(place.row, partial(self._copy, row, place))
@@ -319,7 +261,8 @@ class Assembly:
         frame = None
         try:
             if not self._errors:
-                frame = self._pack()
+                address = self.address
+                frame = self._room.pack(address.epoch, address.start, self._replaced, checksum=address.checksum)
         except Exception as error:  # noqa: BLE001 - it becomes the batch's failure
             self._errors[0] = error
         with self._lock:
@@ -331,32 +274,6 @@ class Assembly:
         for listener in listeners:
             listener()
 
-    def _pack(self) -> Frame:
-        plan, info = self.address.plan, self.address.plan.info
-        keys = [text_of(key) for key in plan.index.keys(self._ids.tolist())]
-        replaced = []
-        for i, made in sorted(self._replaced.items()):
-            assert made.reason is not None
-            key, by = keys[i], text_of(plan.index.key(made.sample))
-            replaced.append(messages.Replaced(self.address.start + i, key[0], by[0], made.reason))
-            keys[i] = by
-            if LABEL in info.outputs:
-                self._columns[LABEL.name][i] = plan.index.labels(np.array([made.sample]))[0]
-        escaped = [i for i, (_, is_escaped) in enumerate(keys) if is_escaped]
-        batch = messages.Batch(
-            plan=info.id,
-            engine=info.engine,
-            epoch=self.address.epoch,
-            start=self.address.start,
-            count=self._count,
-            tensors=self._tensors,
-            strings={KEY.name: [text for text, _ in keys]},
-            escaped={KEY.name: escaped} if escaped else {},
-            replaced=replaced,
-        )
-        head = frame.pack_head(batch.header(), self._payload, checksum=self.address.checksum)
-        return Frame(batch, head, self._payload)
-
     def _describe(self, i: int, error: Exception) -> messages.Failure:
         epoch, position = self.address.epoch, self.address.start + i
         if isinstance(error, SampleError):
@@ -367,12 +284,3 @@ class Assembly:
 
 def _runs(rows: Sequence[int], length: int) -> list[Sequence[int]]:
     return [rows[first : first + length] for first in range(0, len(rows), length)]
-
-
-def _zero_gaps(payload: NDArray[np.uint8], tensors: list[dict[str, Any]]) -> NDArray[np.uint8]:
-    """Every byte of a frame is a function of its address, the padding too."""
-    end = 0
-    for tensor in tensors:
-        payload[end : tensor["offset"]] = 0
-        end = tensor["offset"] + tensor["length"]
-    return payload

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .access import Access, Grant
 from .problems import Problem
 
-_FREE = ("/healthz", "/readyz")
+FREE = ("/healthz", "/readyz")
 """Probes of orchestrators have no tokens."""
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
@@ -22,11 +22,18 @@ def grant_of(request: Request) -> Grant:
     return grant
 
 
+def statuses(path: str, *, tokens: bool, loopback: bool) -> list[int]:
+    """What the guard may answer in a route's place."""
+    return [*([401, 429] if tokens and path not in FREE else []), *([421] if loopback else [])]
+
+
 class Guard:
     """Middleware of ASGI; plain, since others queue the bodies that pass."""
 
-    def __init__(self, app: ASGIApp, access: Access, *, loopback: bool) -> None:
+    def __init__(self, app: ASGIApp, access: Access, *, loopback: bool, certified: bool) -> None:
+        """`certified` is whether connections need a certificate."""
         self._app, self._access, self._loopback = app, access, loopback
+        self._private = certified or not access.open
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -37,14 +44,14 @@ class Guard:
         except Problem as problem:
             await problem.response()(scope, receive, send)
             return
-        await self._app(scope, receive, send if self._access.open else _private(send))
+        await self._app(scope, receive, _private(send) if self._private else send)
 
     def _admit(self, scope: Scope) -> None:
         """Raises Problem for a request that is not answered."""
         headers = Headers(scope=scope)
         if self._loopback:
             _check_host(headers.get("host", "localhost"))
-        if scope["path"] not in _FREE:
+        if scope["path"] not in FREE:
             address = scope["client"][0] if scope.get("client") else ""
             scope["headrace.grant"] = self._access.grant(headers.get("authorization", ""), address)
 

@@ -6,9 +6,11 @@ import contextlib
 import json
 import selectors
 import socket
+import ssl
 import threading
 from collections.abc import Iterator, Sequence
 
+from .app import identity
 from .problems import MEDIA_TYPE
 
 _MOMENT = 0.1
@@ -24,10 +26,10 @@ _PROBLEM = {
 
 
 @contextlib.contextmanager
-def lobby(listeners: Sequence[socket.socket]) -> Iterator[None]:
+def lobby(listeners: Sequence[socket.socket], tls: ssl.SSLContext | None) -> Iterator[None]:
     """Answers every request to these sockets by 503, and `/healthz` by 200, from a thread of its own."""
     closing = threading.Event()
-    thread = threading.Thread(target=_serve, args=(listeners, closing), name="headrace-lobby", daemon=True)
+    thread = threading.Thread(target=_serve, args=(listeners, tls, closing), name="headrace-lobby", daemon=True)
     thread.start()
     try:
         yield
@@ -38,7 +40,7 @@ def lobby(listeners: Sequence[socket.socket]) -> Iterator[None]:
             listener.setblocking(True)
 
 
-def _serve(listeners: Sequence[socket.socket], closing: threading.Event) -> None:
+def _serve(listeners: Sequence[socket.socket], tls: ssl.SSLContext | None, closing: threading.Event) -> None:
     with selectors.DefaultSelector() as selector:
         for listener in dict.fromkeys(listeners):
             listener.setblocking(False)
@@ -46,25 +48,33 @@ def _serve(listeners: Sequence[socket.socket], closing: threading.Event) -> None
         while not closing.is_set():
             for key, _ in selector.select(_MOMENT):
                 with contextlib.suppress(OSError):  # whoever asked has gone
-                    _answer(key.fileobj)  # type: ignore[arg-type]
+                    _greet(key.fileobj, tls)  # type: ignore[arg-type]
 
 
-def _answer(listener: socket.socket) -> None:
+def _greet(listener: socket.socket, tls: ssl.SSLContext | None) -> None:
     connection, _ = listener.accept()
     with connection:
         connection.settimeout(_PATIENCE)
-        request = b""
-        while b"\r\n\r\n" not in request and len(request) < _MOST_BYTES:
-            piece = connection.recv(_MOST_BYTES)
-            if not piece:
-                return
-            request += piece
-        alive = request.split(b" ", 2)[1:2] == [b"/healthz"]
-        connection.sendall(_response("200 OK", "application/json", {"service": "headrace"}) if alive else _NOT_READY)
-        connection.shutdown(socket.SHUT_WR)
-        with contextlib.suppress(OSError):  # a body that nobody reads would reset the connection, and lose the answer
-            while connection.recv(_MOST_BYTES):
-                pass
+        if tls is None:
+            _answer(connection)
+        else:
+            with tls.wrap_socket(connection, server_side=True) as secured:
+                _answer(secured)
+
+
+def _answer(connection: socket.socket) -> None:
+    request = b""
+    while b"\r\n\r\n" not in request and len(request) < _MOST_BYTES:
+        piece = connection.recv(_MOST_BYTES)
+        if not piece:
+            return
+        request += piece
+    alive = request.split(b" ", 2)[1:2] == [b"/healthz"]
+    connection.sendall(_response("200 OK", "application/json", identity()) if alive else _NOT_READY)
+    connection.shutdown(socket.SHUT_WR)
+    with contextlib.suppress(OSError):  # a body that nobody reads would reset the connection, and lose the answer
+        while connection.recv(_MOST_BYTES):
+            pass
 
 
 def _response(status: str, media_type: str, content: dict[str, object]) -> bytes:

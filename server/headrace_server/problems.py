@@ -14,24 +14,48 @@ from .errors import ServerError
 from .logs import logger
 
 MEDIA_TYPE = "application/problem+json"
-_SCHEMA = {
+SCHEMA: dict[str, Any] = {
+    "title": "Problem",
+    "description": "A refusal, after RFC 9457; there may be more members",
     "type": "object",
     "properties": {
         "type": {"type": "string"},
         "title": {"type": "string"},
         "status": {"type": "integer"},
-        "detail": {"type": "string"},
+        "detail": {"type": "string", "description": "what was found, what was expected, what to do: one line"},
+        "code": {"type": "string", "description": "what kind of refusal, for programs"},
+        "key": {"type": ["string", "null"], "description": "of the sample that failed"},
+        "samples": {"type": "integer", "description": "positions in an epoch, where one beyond them was asked for"},
+        "most_samples": {"type": "integer", "description": "of this plan in a batch that the server allows"},
     },
     "required": ["type", "title", "status", "detail"],
 }
-RESPONSES: dict[int | str, dict[str, Any]] = {
-    "4XX": {"description": "Refused; `detail` says why", "content": {MEDIA_TYPE: {"schema": _SCHEMA}}},
-    "5XX": {"description": "Failed, or not now; `detail` says why", "content": {MEDIA_TYPE: {"schema": _SCHEMA}}},
+_REFERENCE = {"$ref": "#/components/schemas/Problem"}
+_MEANINGS = {
+    401: "A token is needed, or this one is wrong",
+    403: "This token is not for the dataset",
+    404: "There is no such dataset, split or plan; where `code` is `unknown-plan`, post the plan again",
+    413: "The plan is too large",
+    416: "A position is beyond the epoch, which has `samples`",
+    421: "The server listens on loopback only, and `Host` is another name",
+    422: "What was asked for makes no sense, or is more than the server allows",
+    429: "Too many wrong tokens came from this address",
+    500: "A sample of the batch cannot be made, here or elsewhere",
+    503: "Starting, shutting down, full, or a sample cannot be read now: ask again, or another server",
 }
-"""What OpenAPI says of every refusal."""
+_SECONDS = {"Retry-After": "1"}
+_HEADERS = {503: _SECONDS, 429: _SECONDS, 401: {"WWW-Authenticate": 'Bearer realm="headrace"'}}
 
 
-_HEADERS = {503: {"Retry-After": "1"}, 401: {"WWW-Authenticate": 'Bearer realm="headrace"'}}
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What OpenAPI says of these statuses; `SCHEMA` is to stand among its components."""
+    return {status: _refusal(status) for status in statuses}
+
+
+def _refusal(status: int) -> dict[str, Any]:
+    headers = {name: {"required": True, "schema": {"type": "string"}} for name in _HEADERS.get(status, ())}
+    content = {MEDIA_TYPE: {"schema": _REFERENCE}}
+    return {"description": _MEANINGS[status], "content": content, **({"headers": headers} if headers else {})}
 
 
 class Problem(ServerError):

@@ -22,6 +22,12 @@ FRAMES: dict[int | str, dict[str, Any]] = {
     }
 }
 """What OpenAPI says of an answer in frames."""
+_KEPT = {name: {"required": True, "schema": {"type": "string"}} for name in ("ETag", "Cache-Control")}
+KEPT_FRAMES: dict[int | str, dict[str, Any]] = {
+    200: {**FRAMES[200], "headers": _KEPT},
+    304: {"description": "The cache's own copy is still good", "headers": _KEPT},
+}
+"""The same of one that caches may keep."""
 
 
 class FrameStream(Response):

@@ -98,14 +98,14 @@ def serve(settings: Settings, progress: Callable[[str, int], None], announce: Ca
     Raises ConfigurationError where there is nothing to serve or nowhere to listen, WorkersFailed where several
     processes should serve and do not stay alive.
     """
-    _check_security(settings)
+    settings.check_exposure()
+    read_grants(settings.tokens, settings.tokens_file)  # now, before folders are scanned
+    tls = _tls(settings)
     listeners = listen(settings.host, settings.port, settings.processes)
     try:
-        scheme = "http" if settings.tls_cert is None else "https"
-        # Behind TLS, connections wait in the sockets until there is somebody who can greet them.
-        with lobby(listeners) if settings.tls_cert is None else contextlib.nullcontext():
+        with lobby(listeners, tls):
             holdings = Holdings.open(settings, progress)
-        url = url_of(listeners[0], scheme)
+        url = url_of(listeners[0], "http" if tls is None else "https")
         if settings.processes == 1:
             _run(Service(settings, holdings), listeners[0], lambda: announce(holdings, url))
         else:
@@ -114,19 +114,20 @@ def serve(settings: Settings, progress: Callable[[str, int], None], announce: Ca
         _close(listeners)
 
 
-def _check_security(settings: Settings) -> None:
-    """Raises ConfigurationError, before folders are scanned, for what the workers would fail at."""
-    settings.check_exposure()
-    read_grants(settings.tokens, settings.tokens_file)
-    if settings.tls_cert is not None:
-        try:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(settings.tls_cert, settings.tls_key)
-            if settings.tls_client_ca is not None:
-                context.load_verify_locations(settings.tls_client_ca)
-        except OSError as error:  # ssl.SSLError is one
-            files = filter(None, (settings.tls_cert, settings.tls_key, settings.tls_client_ca))
-            raise ConfigurationError(f"cannot load {', '.join(map(str, files))}: {error}") from error
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    """What greets connections, where they are to be secured. Raises ConfigurationError."""
+    if settings.tls_cert is None:
+        return None
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(settings.tls_cert, settings.tls_key)
+        if settings.tls_client_ca is not None:
+            context.load_verify_locations(settings.tls_client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except OSError as error:  # ssl.SSLError is one
+        files = filter(None, (settings.tls_cert, settings.tls_key, settings.tls_client_ca))
+        raise ConfigurationError(f"cannot load {', '.join(map(str, files))}: {error}") from error
+    return context
 
 
 def _serve_in_processes(

@@ -13,7 +13,7 @@ from headrace_proto import checks
 from headrace_proto.buffers import BufferPool
 from headrace_proto.frame import MAX_ENTRIES
 
-from .assembly import Address, Counts, Workshop
+from .assembly import Address
 from .budget import Budget
 from .cache import ImageCache
 from .catalog import Catalog, open_dataset
@@ -30,6 +30,7 @@ from .sources.saved import SavedIndexes
 from .streams import Stream, StreamLimits, StreamRequest
 from .transforms.custom import CustomTransforms
 from .troubles import Troubles
+from .workshop import Counts, Workshop
 
 _CLOSE_SECONDS = 1.0
 """How long the end of the server waits for a read or a transform that hangs."""
@@ -61,7 +62,7 @@ class Service:
         self.settings = settings
         self.catalog, self.custom = holdings.catalog, holdings.custom
         self.plans = PlanStore(self.catalog, self.custom, None if shared is None else PlanFiles(shared))
-        self.troubles = Troubles()
+        self.troubles = Troubles(shared)
         self.draining = asyncio.Event()
         self.metrics = Metrics(shared)
         reader = Reader(settings.read_threads, settings.read_retries, settings.read_timeout)
@@ -93,6 +94,7 @@ class Service:
         """Waits for the threads' running tasks, but not for ever."""
         self._workshop.reader.close(_CLOSE_SECONDS)
         self._workshop.decoders.close(_CLOSE_SECONDS)
+        self.troubles.close()
 
     def stream(self, request: StreamRequest, client: str) -> AsyncGenerator[Frame, None]:
         """The frames of a stream. Raises Problem before the first where the request is out of bounds."""

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 from headrace_proto import messages
 
-from .assembly import Address, Assembly, Workshop
+from .assembly import Address, Assembly
 from .budget import Budget
 from .frames import Frame, plain_frame
 from .plans import ResolvedPlan
+from .workshop import Workshop
 
 
 @dataclass(frozen=True)
