@@ -3,13 +3,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help demo test faults bench lint format clean
+.PHONY: help demo test faults bench audit licences lint format clean
 
 help:
 	@echo "make demo    serve real images, train on them, and see how well it goes (two minutes)"
 	@echo "make test    ruff, mypy and the whole test suite"
 	@echo "make faults  kill, cut, flip and stall for some minutes, and print what came of it (docs/guarantees.md)"
 	@echo "make bench   headrace beside its peers, and docs/benchmarks.md (a quarter of an hour; the machine should be quiet)"
+	@echo "make audit   known vulnerabilities in what the server's image holds; fails where no data on them is reached"
+	@echo "make licences what the server's image holds, and under which licences: docs/licences.md"
 	@echo "make format  let ruff put the code in order"
 	@echo "make clean   remove the virtual environment and what the demo made"
 
@@ -34,6 +36,21 @@ $(BENCHED): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,bench]"
 	@touch $@
 
+AUDIT := build/audit
+
+audit: $(INSTALLED) $(AUDIT)/.installed
+	@$(BIN)/python docker/licences.py --pins > $(AUDIT)/server.txt
+	@$(AUDIT)/bin/python docker/audit.py $(AUDIT)/server.txt $(AUDIT_OPTIONS)
+
+# Not in .venv: what pip-audit brings is nothing that headrace is tested with.
+$(AUDIT)/.installed: constraints.txt
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt pip-audit
+	@touch $@
+
+licences: $(INSTALLED)
+	$(BIN)/python docker/licences.py
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -49,4 +66,4 @@ $(INSTALLED): pyproject.toml constraints.txt hatch_build.py $(wildcard server/he
 	@touch $@
 
 clean:
-	rm -rf .venv demo-data
+	rm -rf .venv demo-data build/audit

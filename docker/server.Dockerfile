@@ -37,6 +37,7 @@ RUN groupadd --gid 10001 headrace \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin headrace \
     && mkdir /data /etc/headrace
 COPY --from=build /opt/headrace /opt/headrace
+COPY LICENSE docs/licences.md /usr/share/doc/headrace/
 # Beyond loopback, since loopback ends at the container; who may reach it is for the network around it to say.
 ENV PATH=/opt/headrace/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
