@@ -71,10 +71,11 @@ class Slow:
 
 
 class Proxy:
-    """Passes connections on to a server; `harm` may be changed at any time. Use it in a `with`."""
+    """Passes connections on to a server; harms may be changed at any time. Use it in a `with`."""
 
-    def __init__(self, port: int, harm: Harm = nothing, *, reset: bool = False) -> None:
-        self.harm, self._target, self._reset = harm, port, reset
+    def __init__(self, port: int, harm: Harm = nothing, *, asked: Harm = nothing, reset: bool = False) -> None:
+        """`harm` is for what the server sends, `asked` for what the client sends."""
+        self.harm, self.asked, self._target, self._reset = harm, asked, port, reset
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets: list[socket.socket] = []
         self.accepted = 0
@@ -107,7 +108,7 @@ class Proxy:
                 client.close()
                 continue
             self._sockets += [client, server]
-            threading.Thread(target=self._pass_on, args=(client, server, nothing), daemon=True).start()
+            threading.Thread(target=self._pass_on, args=(client, server, self.asked), daemon=True).start()
             threading.Thread(target=self._pass_on, args=(server, client, self.harm), daemon=True).start()
 
     def _pass_on(self, source: socket.socket, target: socket.socket, harm: Harm) -> None:

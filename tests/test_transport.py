@@ -198,7 +198,7 @@ def test_every_error_of_httpx_is_mapped(name: str) -> None:
         hostile() as server,
         headrace.connect(server.url, wait=0) as client,
         pytest.raises(expected) as raised,
-        client._servers.first().mapped_errors(),
+        client._servers.each()[0].mapped_errors(),
     ):
         raise error
     assert raised.value is error or raised.value.__cause__ is error

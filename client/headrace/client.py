@@ -87,7 +87,7 @@ class Client:
 
     def datasets(self) -> list[dict[str, Any]]:
         """What is served: name, splits, classes, fields, fingerprint and default transforms of each dataset."""
-        return self._servers.first().datasets()
+        return self._servers.ask(lambda endpoint: endpoint.datasets())[1]
 
     def dataset(
         self,
@@ -149,7 +149,7 @@ class Client:
             plan = Plan.from_json(data)
         except ValueError as error:
             raise PlanRefused(str(error)) from error
-        info = self._servers.agree_on(plan)
+        info = self._servers.agree_on(plan, twice=checksum)
         chosen: Tail = tail if tail is not None else ("partial" if world_size == 1 else "drop")
         sharding = Sharding(info.samples, batch_size, rank, world_size, chosen)
         if chosen == "drop" and not sharding.steps():

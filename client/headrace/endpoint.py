@@ -22,6 +22,7 @@ from headrace_proto.version import __version__
 from .errors import (
     ConnectionFailed,
     DataChanged,
+    HeadraceError,
     NotHeadrace,
     PlanRefused,
     RequestRefused,
@@ -36,8 +37,6 @@ _IDENTITY_SECONDS = 5.0
 """How long a server may take to say what it is: far less than it may take for data."""
 _LONGEST_RETRY_AFTER = 60.0
 _IDENTITY_PATH, _READY_PATH = "/v1/datasets", "/readyz"
-_PASSING = (502, 503, 504)
-"""What a server says that is not up, or a proxy whose server is not."""
 
 
 @dataclass(frozen=True)
@@ -101,19 +100,42 @@ class Endpoint:
         except ValueError as error:
             raise NotHeadrace(f"{self.name}: {error}") from error
 
+    def surely_post_plan(self, plan: Plan) -> PlanInfo:
+        """The answer to a plan that comes two times. Raises ConnectionFailed where they differ."""
+        answers: list[PlanInfo | HeadraceError] = []
+        for _ in range(2):
+            try:
+                answers.append(self.post_plan(plan))
+            except (PlanRefused, RequestRefused, Unauthorized) as error:
+                answers.append(error)
+        one, other = answers
+        if isinstance(one, HeadraceError) and isinstance(other, HeadraceError):
+            raise other
+        if isinstance(other, HeadraceError) or one != other:
+            raise ConnectionFailed(f"{self.name} gave two answers to one plan: one was damaged on the way")
+        return other
+
     def expect_plan(self, plan: Plan, expected: PlanInfo) -> None:
         """Posts a plan again. Raises DataChanged where its batches would not be those of the first answer."""
-        info = self.post_plan(plan)
+        if self._difference(plan, expected) and (found := self._difference(plan, expected)):  # one may be damaged
+            raise DataChanged(found)
+
+    def _difference(self, plan: Plan, expected: PlanInfo) -> str | None:
+        try:
+            info = self.post_plan(plan)
+        except PlanRefused as error:
+            return f"{self.name} takes a plan no more that was taken elsewhere or before: {error}"
         if info.id != expected.id:
-            raise DataChanged(
+            return (
                 f"{self.name} serves other data: the plan's id is {info.id}, elsewhere or before {expected.id}; "
                 "begin anew, or load the saved state with allow_changed=True"
             )
         if info.engine != expected.engine:
-            raise DataChanged(
+            return (
                 f"{self.name} decodes with {checks.found(info.engine)}, elsewhere or before with {expected.engine}: "
                 "two decoders are not mixed in one run; install the same releases on all servers"
             )
+        return None
 
     @contextlib.contextmanager
     def open(self, path: str, **query: Any) -> Iterator[httpx.Response]:
@@ -151,7 +173,7 @@ class Endpoint:
     def raise_if_final(self, error: ConnectionFailed | RequestRefused) -> None:
         """Raises where something answers, so that waiting is in vain."""
         if isinstance(error, RequestRefused):
-            if error.status not in _PASSING:
+            if not error.passing:
                 raise error
         elif isinstance(error.__cause__, httpx.RemoteProtocolError):
             raise NotHeadrace(
@@ -215,14 +237,15 @@ class Endpoint:
                 f"{self.name} has the path {prefix}, and no headrace server was found below it: {path} answers 404; "
                 "try the URL without the path"
             )
-        if problem is None and status not in _PASSING:
-            raise NotHeadrace(f"{self.name} answers {path} with {status} and is no headrace server")
-        raise RequestRefused(
+        refused = RequestRefused(
             f"{self.name}: {_detail(response) or f'status {status}'}",
             status,
             _code(problem or {}),
             _retry_after(response),
         )
+        if problem is None and not refused.passing:
+            raise NotHeadrace(f"{self.name} answers {path} with {status} and is no headrace server")
+        raise refused
 
 
 def _code(problem: dict[str, Any]) -> str | None:

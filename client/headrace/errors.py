@@ -75,6 +75,11 @@ class RequestRefused(ServiceError):
         super().__init__(message)
         self.status, self.code, self.retry_after = status, code, retry_after
 
+    @property
+    def passing(self) -> bool:
+        """Whether another moment may take it back: of a server that is full or draining, or a proxy without one."""
+        return self.status in (408, 425, 429, 502, 503, 504)
+
 
 class StreamBroken(ServiceError):
     """A stream was cut before its end, or what came is no frame of this plan; at `position` of `epoch`."""

@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable
 
 from .endpoint import Endpoint
-from .errors import DataChanged, RequestRefused, SampleFailed, ServiceError, StreamBroken
+from .errors import DataChanged, RequestRefused, SampleFailed, ServiceError, StreamBroken, Unauthorized
 from .lanes import LaneFailed
 from .positions import Position
 from .servers import Servers
 
-_PASSING = (404, 408, 425, 429, 502, 503, 504)
-"""Refusals that another moment may take back: of a server that is full, draining or new, or of a proxy before it."""
+_MOST_REFUSALS = 3
+"""What a server refuses for good is asked for so often: a bit may have been flipped on the way."""
 
 
 def _of_a_sample(error: ServiceError) -> bool | None:
@@ -20,8 +20,14 @@ def _of_a_sample(error: ServiceError) -> bool | None:
     if isinstance(error, SampleFailed):
         return error.retry
     if isinstance(error, RequestRefused) and (error.code or "").startswith("sample"):  # the answer to a slice
-        return error.status in _PASSING
+        return error.passing
     return None
+
+
+def _is_refusal(error: ServiceError) -> bool:
+    if isinstance(error, RequestRefused):
+        return not error.passing and error.status != 404  # which a server or a route says that is new, too
+    return isinstance(error, Unauthorized)
 
 
 class Failover:
@@ -31,6 +37,7 @@ class Failover:
         self._servers, self._given_up = servers, given_up
         self._since: float | None = None
         self._tried: list[str] = []
+        self._refusals = 0
         self._failed_sample: set[Endpoint] = set()
         """Who could not make a sample of the batch that is wanted now."""
 
@@ -50,6 +57,7 @@ class Failover:
         self._servers.worked(endpoint)
         self._since = None
         self._tried.clear()
+        self._refusals = 0
         self._failed_sample.clear()
 
     def failed(self, failure: LaneFailed) -> None:
@@ -67,8 +75,11 @@ class Failover:
             if not self._servers.each():
                 raise error
             return
-        if isinstance(error, RequestRefused) and error.status not in _PASSING:
-            raise error
+        if _is_refusal(error):
+            self._refusals += 1
+            if self._refusals >= _MOST_REFUSALS:
+                raise error
+            return
         if self._since is None:
             self._since = time.monotonic()
         self._tried.append(str(error))

@@ -7,11 +7,28 @@ from collections.abc import Callable, Iterator, Sequence
 
 from .batch import Batch
 from .endpoint import Endpoint
-from .errors import ConnectionFailed, DataChanged, RequestRefused, SampleFailed, ServiceError, StreamBroken
+from .errors import (
+    ConnectionFailed,
+    DataChanged,
+    NotHeadrace,
+    RequestRefused,
+    SampleFailed,
+    ServiceError,
+    StreamBroken,
+    Unauthorized,
+)
 from .fetch import Fetcher, Frames
 from .positions import Slice
 
-RECOVERABLE = (ConnectionFailed, StreamBroken, RequestRefused, SampleFailed, DataChanged)
+RECOVERABLE = (
+    ConnectionFailed,
+    StreamBroken,
+    RequestRefused,
+    NotHeadrace,
+    Unauthorized,
+    SampleFailed,
+    DataChanged,
+)
 """What another server, or another moment, may do better."""
 
 
