@@ -21,6 +21,11 @@ from .logs import logger
 _MOST_PARTS = 1024
 """That one call takes; Linux's IOV_MAX."""
 
+_MOST_HEAD = 64 * 1024
+"""Bytes of a request before its body."""
+_REQUEST_SECONDS = 30.0
+"""In which a request must have come whole, from the connection's beginning, or its own."""
+
 Parts = list[bytes | memoryview]
 
 
@@ -135,23 +140,54 @@ class PayloadProtocol(HttpToolsProtocol):
     """uvicorn's protocol with `PayloadCycle`s; in plain text no bytes stay in the transport after a `send`."""
 
     _writer: Writer | None = None
+    _overdue: asyncio.TimerHandle | None = None
 
     def __init__(self, *args: Any, stall_timeout: float, **more: Any) -> None:
         super().__init__(*args, **more)
         self._stall_timeout = stall_timeout
+        self._in_head, self._head_bytes = True, 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
+        self._expect_request()
         if transport.get_extra_info("sslcontext") is None:  # one that encrypts waits for ever for less than nothing
             self.transport.set_write_buffer_limits(high=0)
             self._writer = Writer(transport, self._stall_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._expect_nothing()
         if self._writer is not None:
             self._writer.close()
 
+    def data_received(self, data: bytes) -> None:
+        """The parser keeps as many headers as come, so they are counted here."""
+        super().data_received(data)
+        self._head_bytes = self._head_bytes + len(data) if self._in_head else 0
+        if self._head_bytes > _MOST_HEAD and not self.transport.is_closing():
+            self.send_400_response(f"A request has at most {_MOST_HEAD} bytes of headers.")
+
+    def _expect_request(self) -> None:
+        self._expect_nothing()
+        seconds = min(_REQUEST_SECONDS, self._stall_timeout)
+        self._overdue = self.loop.call_later(seconds, self.transport.abort)
+
+    def _expect_nothing(self) -> None:
+        if self._overdue is not None:
+            self._overdue.cancel()
+            self._overdue = None
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = True
+        self._expect_request()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._expect_nothing()
+
     def on_headers_complete(self) -> None:
+        self._in_head = False
         super().on_headers_complete()
         if type(self.cycle) is RequestResponseCycle:
             self.cycle.__class__ = PayloadCycle
