@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import struct
 import threading
@@ -111,10 +112,14 @@ class Proxy:
             threading.Thread(target=self._pass_on, args=(client, server, self.asked), daemon=True).start()
             threading.Thread(target=self._pass_on, args=(server, client, self.harm), daemon=True).start()
 
+    def _receive(self, source: socket.socket) -> bytes:
+        """What goes on next; nothing at the end."""
+        return source.recv(65536)
+
     def _pass_on(self, source: socket.socket, target: socket.socket, harm: Harm) -> None:
         done = 0
         with contextlib.suppress(OSError):
-            while data := source.recv(65536):
+            while data := self._receive(source):
                 changed = harm(done, data)
                 if changed is None:
                     break
@@ -127,3 +132,22 @@ class Proxy:
                     each.close()
                 else:
                     each.shutdown(socket.SHUT_RDWR)
+
+
+class BufferingProxy(Proxy):
+    """Holds everything back until there are so many bytes, or none came for a while."""
+
+    def __init__(self, port: int, nbytes: int, seconds: float) -> None:
+        self._nbytes, self._seconds = nbytes, seconds
+        super().__init__(port)
+
+    def _receive(self, source: socket.socket) -> bytes:
+        held = source.recv(65536)
+        while held and len(held) < self._nbytes:
+            if not select.select([source], [], [], self._seconds)[0]:
+                break
+            more = source.recv(65536)
+            if not more:
+                break
+            held += more
+        return held

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from harness import LONG, Api, Record, ServerProcess, wait_for, write_dataset
-from proxy import CutAfter, FlipBit, Harm, Proxy, StallAfter, nothing
+from proxy import BufferingProxy, CutAfter, FlipBit, Harm, Proxy, StallAfter, nothing
 
 import headrace
 
@@ -151,6 +151,15 @@ def test_a_harmful_network_changes_nothing(
 ) -> None:
     with Proxy(pair[0].port, copy.copy(harm), reset=reset) as proxy:
         assert same(list(train(proxy.url, checksum=True, read_timeout=1.0)), undisturbed)
+
+
+@pytest.mark.parametrize(("nbytes", "seconds"), [(200_000, 0.3), (5_000_000, 0.3), (1_000, 0.05)])
+def test_a_proxy_that_holds_back_what_it_gets_changes_nothing(
+    pair: tuple[ServerProcess, ServerProcess], undisturbed: list[dict[str, Any]], nbytes: int, seconds: float
+) -> None:
+    """Pings stay in it, too."""
+    with BufferingProxy(pair[0].port, nbytes, seconds) as proxy:
+        assert same(list(train(proxy.url, read_timeout=1.0)), undisturbed)
 
 
 def test_a_server_that_stays_away_ends_the_run_in_time_and_says_what_was_tried(birds: Path) -> None:
