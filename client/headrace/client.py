@@ -11,6 +11,7 @@ from typing import Any
 from headrace_proto.plan import Plan
 from headrace_proto.transforms import Transform
 
+from .asking import agree_on, ask
 from .dataset import Dataset, Options
 from .endpoint import ConnectOptions
 from .errors import PlanRefused, UsageError
@@ -87,7 +88,7 @@ class Client:
 
     def datasets(self) -> list[dict[str, Any]]:
         """What is served: name, splits, classes, fields, fingerprint and default transforms of each dataset."""
-        return self._servers.ask(lambda endpoint: endpoint.datasets())[1]
+        return ask(self._servers, lambda endpoint: endpoint.datasets())[1]
 
     def dataset(
         self,
@@ -149,7 +150,7 @@ class Client:
             plan = Plan.from_json(data)
         except ValueError as error:
             raise PlanRefused(str(error)) from error
-        info = self._servers.agree_on(plan, twice=checksum)
+        info = agree_on(self._servers, plan, twice=checksum)
         chosen: Tail = tail if tail is not None else ("partial" if world_size == 1 else "drop")
         sharding = Sharding(info.samples, batch_size, rank, world_size, chosen)
         if chosen == "drop" and not sharding.steps():

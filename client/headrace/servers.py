@@ -8,22 +8,15 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
-
-from headrace_proto.plan import Plan, PlanInfo
 
 from .addresses import endpoints_of, looked_up_again
 from .endpoint import ConnectOptions, Endpoint
-from .errors import ConnectionFailed, HeadraceError, NotHeadrace, RequestRefused, ServiceError
+from .errors import HeadraceError, RequestRefused, ServiceError
 from .waiting import wait_until_ready
-
-T = TypeVar("T")
 
 logger = logging.getLogger("headrace")
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
-_MOST_STRANGE = 3
-"""What is no answer of a headrace server is asked for so often: it may be a proxy's, or damaged."""
 _MOMENT = 0.2
 """Seconds between two looks at whether a wait was given up."""
 
@@ -75,38 +68,6 @@ class Servers:
         """Those that are not left out, in the order of their URLs; there may be none."""
         with self._changed:
             return [endpoint for endpoint in self._endpoints if not self._health[endpoint].trouble]
-
-    def ask(self, question: Callable[[Endpoint], T]) -> tuple[Endpoint, T]:
-        """One that answers, and what it answers. Raises what the last one said when it has taken too long."""
-        deadline, strange = time.monotonic() + self.options.retry_timeout, 0
-        while True:
-            up = self.wait(deadline, lambda: False)
-            if not up:
-                raise ConnectionFailed(f"no server is up: {self.troubles()}")
-            try:
-                return up[0], question(up[0])
-            except (ConnectionFailed, RequestRefused, NotHeadrace) as error:
-                if isinstance(error, RequestRefused) and not error.passing:
-                    raise
-                strange += isinstance(error, NotHeadrace)
-                self.failed(up[0], error)
-                over = strange >= _MOST_STRANGE or time.monotonic() >= deadline
-                if over and not self.each():
-                    raise
-
-    def agree_on(self, plan: Plan, *, twice: bool = False) -> PlanInfo:
-        """What the servers answer to a plan; with `twice` every answer must come two times.
-
-        Raises DataChanged, naming one whose batches would be others.
-        """
-        asked, info = self.ask(lambda one: one.surely_post_plan(plan) if twice else one.post_plan(plan))
-        for endpoint in self.each():
-            try:
-                if endpoint is not asked:
-                    endpoint.expect_plan(plan, info)
-            except (ConnectionFailed, NotHeadrace) as error:
-                self.failed(endpoint, error)
-        return info
 
     def wait(self, deadline: float, given_up: Callable[[], bool]) -> list[Endpoint]:
         """Those that are up, once there is one; none after the deadline, or when the wait was given up."""
