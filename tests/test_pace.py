@@ -50,8 +50,9 @@ class Race:
             peers = self.servers.each()
             endpoint = peers[self.batches % len(peers)]
             came = max(self.now, ready.get(endpoint, self.now + self.needs[endpoint]))
-            self.pace.waited(endpoint, came - self.now, peers)
-            ready[endpoint] = came + self.needs[endpoint]
+            held_up = all(ready.get(peer, math.inf) <= self.now for peer in peers if peer is not endpoint)
+            self.pace.waited(endpoint, (came - self.now) * held_up, peers)
+            ready[endpoint] = max(ready.get(endpoint, came), came - 32 * self.needs[endpoint]) + self.needs[endpoint]
             self.now = max(self.now + trainer, came)
             self.batches += 1
         return self.servers.each()

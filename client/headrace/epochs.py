@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -82,12 +81,9 @@ class EpochStream:
         if self._lanes is not None and self._others_are_up(up, self._lanes):
             self.close()
             endpoints = up
-        began = time.monotonic()
         if self._lanes is None:
             self._lanes = self._opened(endpoints, done)
-        endpoint, batch = self._lanes.next_batch()
-        self._fetcher.pace.waited(endpoint, time.monotonic() - began, self._lanes.endpoints)
-        return endpoint, batch
+        return self._lanes.next_batch()
 
     @staticmethod
     def _others_are_up(up: list[Endpoint], lanes: Lanes) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -115,7 +115,8 @@ class Fetcher:
                 reader = FrameReader(
                     read_into(response), order.info.outputs, checksum=order.checksum, buffers=order.buffers
                 )
-                yield Frames(reader, endpoint, self._order.info, at)
+                ready = response.extensions.get("ready", _nobody_knows)
+                yield Frames(reader, endpoint, self._order.info, at, ready)
             finally:
                 self._responses.remove(response)
 
@@ -134,8 +135,12 @@ class Fetcher:
 class Frames:
     """The frames of one response, as the batches that were asked for."""
 
-    def __init__(self, reader: FrameReader, endpoint: Endpoint, info: PlanInfo, at: Position) -> None:
+    def __init__(
+        self, reader: FrameReader, endpoint: Endpoint, info: PlanInfo, at: Position, ready: Callable[[], bool]
+    ) -> None:
+        """`ready()` says whether something has come that was not read yet."""
         self._reader, self._endpoint, self._info, (self._epoch, self._position) = reader, endpoint, info, at
+        self.ready = ready
 
     def batch(self, start: int, stop: int, *, alone: bool = True) -> tuple[messages.Batch, memoryview]:
         """The next frame, which must be the batch of these positions; it may come slowly if the server is alone."""
@@ -186,6 +191,11 @@ class Frames:
 
     def _broken(self, reason: str) -> StreamBroken:
         return StreamBroken(f"{self._endpoint.name}: {reason}", self._epoch, self._position)
+
+
+def _nobody_knows() -> bool:
+    """Whether something has come through a proxy: it may have."""
+    return True
 
 
 def _reason(message: messages.Message) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 from .batch import Batch
@@ -85,10 +86,16 @@ class Lanes:
     def next_batch(self) -> tuple[Endpoint, Batch]:
         """The next batch, and the server that it came from."""
         endpoint, frames = self._lanes[self._next % self._width]
+        began, held_up = time.monotonic(), self._width > 1 and self._others_are_ready(frames)
         with failures_of(endpoint):
             batch = self._fetcher.batch(frames, self._place(self._next), alone=self._width == 1)
         self._next += 1
+        self._fetcher.pace.waited(endpoint, (time.monotonic() - began) * held_up, self.endpoints)
         return endpoint, batch
+
+    def _others_are_ready(self, mine: Frames) -> bool:
+        """Whether all others have sent something already that nobody has read, so that they are held up."""
+        return all(frames.ready() for _, frames in self._lanes if frames is not mine)
 
     def finish(self) -> None:
         """Reads the streams' ends, so that their connections can be kept; an end that does not come harms nobody."""

@@ -1,8 +1,8 @@
 """Telling a server that holds its peers up, by trying how fast they are without it.
 
 Servers have batches in turns, so all go at the pace of the slowest. While the batches of one are waited for nearly all
-the time, it may be slow, or just the slowest of several that are all busy; which of the two it is shows when it is left
-out for a moment.
+the time, and the others' are there already, it may be slow, or just the slowest of several that are all needed; which
+of the two it is shows when it is left out for a moment.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ class Pace:
         self._peers: tuple[Endpoint, ...] = ()
         self._trial: tuple[Endpoint, float] | None = None
         """Who is left out to see how it goes without, and the batches per second with it."""
+        self._settled = False
+        """Whether the trial has used up what the others had made ahead."""
         self._pause: dict[Endpoint, float] = {}
         self._cleared_until: dict[Endpoint, float] = {}
         self._last: float | None = None
@@ -46,7 +48,7 @@ class Pace:
         self._last = None
 
     def waited(self, endpoint: Endpoint, seconds: float, peers: Sequence[Endpoint]) -> None:
-        """A batch of `endpoint` came, one of the servers that have batches in turns now, after so many seconds."""
+        """A batch of `endpoint` came, which has turns with its `peers`, and held them up for so many seconds."""
         if len(peers) < 2 and self._trial is None:
             return
         now, last = self._clock(), self._last
@@ -54,7 +56,7 @@ class Pace:
         if tuple(peers) != self._peers:
             self._peers = tuple(peers)
             self._look_anew()
-            return  # it opened a stream, too
+            return  # a stream's first batch takes longer
         self._seconds += seconds if last is None else now - last
         self._waited[endpoint] += seconds
         self._turns[endpoint] += 1
@@ -69,12 +71,14 @@ class Pace:
 
     def _judge(self, rate: float) -> None:
         if self._trial is not None:
-            self._end_trial(*self._trial, rate)
+            if self._settled:
+                self._end_trial(*self._trial, rate)
+            self._settled = True
             return
         slowest = max(self._peers, key=lambda peer: self._waited[peer])
         cleared = self._cleared_until.get(slowest, 0.0) > self._clock()
         if self._waited[slowest] >= _NEARLY_ALL * self._seconds and not cleared:
-            self._trial = slowest, rate
+            self._trial, self._settled = (slowest, rate), False
             self._servers.set_aside(slowest, _TRIAL_SECONDS, "it may be slow, and is done without to see")
 
     def _end_trial(self, suspect: Endpoint, with_it: float, without: float) -> None:

@@ -1,14 +1,16 @@
 """A transport for httpx that receives into memory of the reader's choosing.
 
-httpx reads 64 KiB at a time, and every chunk is copied again into the batch. Here the response carries the extension
-"readinto", which fills a buffer straight from the socket, and "abort", which wakes a thread that waits in it. Direct
-HTTP/1.1 only: where a proxy is in the way, httpx's own transport serves (and `read_into` of `frames` copies).
+httpx reads 64 KiB at a time, and every chunk is copied again into the batch. Here the response carries the extensions
+"readinto", which fills a buffer straight from the socket, "ready", which says whether there is something to read, and
+"abort", which wakes a thread that waits. Direct HTTP/1.1 only: where a proxy is in the way, httpx's own transport
+serves (and `read_into` of `frames` copies).
 """
 
 from __future__ import annotations
 
 import contextlib
 import http.client
+import selectors
 import socket
 import ssl
 import threading
@@ -74,7 +76,12 @@ class DirectTransport(httpx.BaseTransport):
                 response.status,
                 headers=response.getheaders(),
                 stream=stream,
-                extensions={"http_version": b"HTTP/1.1", "readinto": stream.readinto, "abort": stream.abort},
+                extensions={
+                    "http_version": b"HTTP/1.1",
+                    "readinto": stream.readinto,
+                    "ready": stream.ready,
+                    "abort": stream.abort,
+                },
             )
         except BaseException:
             if response is not None:
@@ -144,6 +151,12 @@ class _Stream(httpx.SyncByteStream):
         """Receives up to `len(buffer)` bytes; 0 at the end. Raises httpx's errors."""
         with _mapped_errors(None):
             return self._body.readinto(buffer)
+
+    def ready(self) -> bool:
+        """Whether something has come that was not read yet."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._socket, selectors.EVENT_READ)
+            return bool(selector.select(0))
 
     def abort(self) -> None:
         """Ends the connection at once, also under a thread that waits for it."""
