@@ -209,9 +209,8 @@ def test_restarting_one_of_two_servers_after_the_other_under_load_loses_nothing(
     try:
         with headrace.connect(servers[0].url) as client:
             expected = [[key for batch in asked_for(client, rank) for key in batch["key"]] for rank in range(trainers)]
-        threads = [
-            threading.Thread(target=train, args=(rank, [server.url for server in servers])) for rank in range(trainers)
-        ]
+        urls = [server.url for server in servers]
+        threads = [threading.Thread(target=train, args=(rank, urls), daemon=True) for rank in range(trainers)]
         for thread in threads:
             thread.start()
         stage = len(expected[0]) // 2 // (restarts + 1)
