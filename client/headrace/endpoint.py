@@ -195,7 +195,8 @@ class Endpoint:
             raise NotHeadrace(f"{self.name} answers, but it is no headrace server")
         if found.get("protocol") != frame.PROTOCOL:
             raise VersionMismatch(
-                f"{self.name} runs headrace {found.get('version')} with protocol {found.get('protocol')}; this client "
+                f"{self.name} runs headrace {one_line(found.get('version'))} with protocol "
+                f"{checks.found(found.get('protocol'))}; this client "
                 f"is {__version__} with protocol {frame.PROTOCOL}: install the same release on both sides"
             )
 

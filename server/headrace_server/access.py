@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from headrace_proto.checks import found
+
 from .errors import ConfigurationError
 from .problems import Problem
 
@@ -45,7 +47,8 @@ class Grant:
     def check(self, dataset: str) -> None:
         """Raises Problem (403), which does not say whether there is such a dataset."""
         if not self.allows(dataset):
-            raise Problem(403, "not allowed", f"this token is not for a dataset {dataset!r}; ask the operator for one")
+            detail = f"this token is not for a dataset {found(dataset)}; ask the operator for one"
+            raise Problem(403, "not allowed", detail)
 
 
 EVERYTHING = Grant(b"")

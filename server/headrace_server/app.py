@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Any
 
-from fastapi import FastAPI, Header, Path, Query, Request
+from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse, Response
-from pydantic.json_schema import SkipJsonSchema
 from starlette.concurrency import run_in_threadpool
 
 from headrace_proto import frame
@@ -23,7 +22,7 @@ from .decode import engine
 from .frames import Frame
 from .guard import Guard, grant_of
 from .metrics import CONTENT_TYPE
-from .openapi import COUNT, NATURAL, POSITIVE, answer, link
+from .openapi import answer
 from .plans import ResolvedPlan
 from .problems import Problem
 from .responses import FRAMES, KEPT_FRAMES, FrameStream, while_connected
@@ -33,18 +32,10 @@ from .streams import StreamRequest
 
 MAX_PLAN_BYTES = 2**20
 _IMMUTABLE = "max-age=31536000, immutable"
-_STRIDE = "positions from a batch to the next; left out: count"
-_STOP = "slices are clipped here; left out: the epoch's end"
-_DESCRIPTION = "Image batches, read, decoded and assembled beside the storage. `docs/protocol.md` describes the frames."
-
-PlanId = Annotated[str, Path(description="the `id` that POST /v1/plans answered")]
-# Bounds are for readers of the document: a position beyond them is to be 416, which FastAPI's own checks are not.
-Epoch = Annotated[int, Path(description="which pass over the samples, from 0", json_schema_extra=NATURAL)]
-Position = Annotated[int, Path(description="in the epoch's order", json_schema_extra=NATURAL)]
-Absent: TypeAlias = SkipJsonSchema[None]
-"""A parameter that is left out; null cannot be sent."""
-Checksum = Annotated[Literal["crc32"] | Absent, Query(description="ends each frame's header in a checksum")]
-IfNoneMatch = Annotated[str | Absent, Header(description="the ETags that a cache has")]
+_DESCRIPTION = """\
+Image batches, read, decoded and assembled beside the storage. `docs/protocol.md` describes the frames. What is no HTTP,
+or has too long a head, is answered by 400 in plain text, before anything here is looked at.
+"""
 
 
 def create_app(service: Service, access: Access | None = None) -> FastAPI:
@@ -60,12 +51,7 @@ def create_app(service: Service, access: Access | None = None) -> FastAPI:
     )
     settings = service.settings
     access, loopback = access or Access([]), is_loopback(settings.host)
-    app.add_middleware(
-        Guard,
-        access=access,
-        loopback=loopback,
-        certified=settings.tls_client_ca is not None,
-    )
+    app.add_middleware(Guard, access=access, loopback=loopback, certified=settings.tls_client_ca is not None)
     problems.install(app)
     pages.install(app)
     _add_operations(app, service)
@@ -108,16 +94,11 @@ def _add_operations(app: FastAPI, service: Service) -> None:
 
 def _add_plans(app: FastAPI, service: Service) -> None:
     described: dict[str, Any] = {"tags": ["data"], "response_model": None}
-    of_dataset = link("dataset", "the first of them", name="$response.body#/datasets/0/name")
-    of_plan = {
-        **link("stream", "the batches of an epoch", plan_id="$response.body#/id"),
-        **link("slices", "one batch", plan_id="$response.body#/id"),
-    }
 
     @app.get(
         "/v1/datasets",
         summary="What is served",
-        responses=answer(openapi.Datasets, 422, 503, links=of_dataset),
+        responses=answer(openapi.Datasets, 422, 503, links=openapi.OF_DATASETS),
         **described,
     )
     async def datasets(request: Request) -> dict[str, Any]:
@@ -149,7 +130,7 @@ def _add_plans(app: FastAPI, service: Service) -> None:
         "/v1/plans",
         summary="Resolve a plan",
         openapi_extra=openapi.plan_body(service.custom),
-        responses=answer(PlanInfo, 403, 404, 413, 422, 503, links=of_plan),
+        responses=answer(PlanInfo, 403, 404, 413, 422, 503, links=openapi.OF_PLAN),
         **described,
     )
     async def plans(request: Request) -> dict[str, Any]:
@@ -169,12 +150,12 @@ def _add_batches(app: FastAPI, service: Service) -> None:
     )
     async def slices(
         request: Request,
-        plan_id: PlanId,
-        epoch: Epoch,
-        start: Position,
-        stop: Position,
-        checksum: Checksum = None,
-        if_none_match: IfNoneMatch = None,
+        plan_id: openapi.PlanId,
+        epoch: openapi.Epoch,
+        start: openapi.Position,
+        stop: openapi.Position,
+        checksum: openapi.Checksum = None,
+        if_none_match: openapi.IfNoneMatch = None,
     ) -> Response:
         _only_known(request, "checksum")
         address = Address(_allowed(request, service.plans.get(plan_id)), epoch, start, stop, checksum is not None)
@@ -196,13 +177,13 @@ def _add_batches(app: FastAPI, service: Service) -> None:
     )
     async def stream(
         request: Request,
-        plan_id: PlanId,
-        epoch: Annotated[int, Query(description="which pass over the samples", json_schema_extra=NATURAL)],
-        count: Annotated[int, Query(description="samples in a batch", json_schema_extra=COUNT)],
-        start: Annotated[int, Query(description="the first batch's first position", json_schema_extra=NATURAL)] = 0,
-        stride: Annotated[int | Absent, Query(description=_STRIDE, json_schema_extra=POSITIVE)] = None,
-        stop: Annotated[int | Absent, Query(description=_STOP, json_schema_extra=NATURAL)] = None,
-        checksum: Checksum = None,
+        plan_id: openapi.PlanId,
+        epoch: openapi.EpochAsked,
+        count: openapi.Count,
+        start: openapi.Start = 0,
+        stride: openapi.Stride = None,
+        stop: openapi.Stop = None,
+        checksum: openapi.Checksum = None,
     ) -> Response:
         _only_known(request, "epoch", "count", "start", "stride", "stop", "checksum")
         plan = _allowed(request, service.plans.get(plan_id))

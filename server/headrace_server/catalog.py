@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from headrace_proto.checks import found
 from headrace_proto.transforms import Transform, transform_from_json
 
 from .errors import ConfigurationError, SampleError
@@ -64,7 +65,7 @@ class Catalog:
             return self._datasets[name]
         except KeyError:
             served = ", ".join(sorted(self._datasets))
-            raise Problem(404, "no such dataset", f"there is no dataset {name!r}; served here: {served}") from None
+            raise Problem(404, "no such dataset", f"there is no dataset {found(name)}; served here: {served}") from None
 
 
 def open_dataset(

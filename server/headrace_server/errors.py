@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from headrace_proto.checks import found
+
 
 class ServerError(Exception):
     """The root of everything that headrace's server raises on purpose."""
@@ -35,8 +37,8 @@ class UnknownSplit(ServerError, LookupError):
     def __init__(self, name: str | None, known: Iterable[str]) -> None:
         self.name = name
         self.known = tuple(known)
-        found = "no split was named" if name is None else f"there is no split {name!r}"
-        super().__init__(f"{found}; expected one of: {', '.join(self.known)}")
+        said = "no split was named" if name is None else f"there is no split {found(name)}"
+        super().__init__(f"{said}; expected one of: {', '.join(self.known)}")
 
 
 class SampleError(ServerError):

@@ -1,11 +1,11 @@
-"""The OpenAPI document: plans by the same classes that validate them, answers, and what stands in their place."""
+"""The OpenAPI document: parameters, answers, plans by the same classes that validate them, and all refusals."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import FastAPI
-from pydantic import BaseModel, Field, NonNegativeInt, TypeAdapter
+from fastapi import FastAPI, Header, Path, Query
+from pydantic import BaseModel, Field, NonNegativeInt, TypeAdapter, WithJsonSchema
 
 from headrace_proto.checks import MAX_SIDE
 from headrace_proto.frame import MAX_ENTRIES
@@ -16,10 +16,33 @@ from . import guard, problems
 from .settings import Policy
 from .transforms.custom import CustomTransforms
 
-NATURAL: dict[str, Any] = {"minimum": 0, "exclusiveMaximum": 2**63}
-"""Of numbers from 0. JSON readers that know floats only round 2^63 - 1, and not 2^63."""
-POSITIVE: dict[str, Any] = {"minimum": 1, "exclusiveMaximum": 2**63}
-COUNT: dict[str, Any] = {"minimum": 1, "maximum": MAX_ENTRIES}
+# A float, which FastAPI makes of them, holds 2^63 exactly, and not 2^63 - 1.
+_NATURAL: dict[str, Any] = {"type": "integer", "minimum": 0, "exclusiveMaximum": 2**63}
+_POSITIVE: dict[str, Any] = {"type": "integer", "minimum": 1, "exclusiveMaximum": 2**63}
+_COUNT: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": MAX_ENTRIES}
+_BOUNDS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
+
+
+# Parameters. Their schemas are for readers only: a position out of bounds is to be 416, which FastAPI's checks are not,
+# and null stands for what was left out, which nobody can send.
+
+_natural, _positive = WithJsonSchema(_NATURAL), WithJsonSchema(_POSITIVE)
+PlanId = Annotated[str, Path(description="the `id` that POST /v1/plans answered")]
+Epoch = Annotated[int, _natural, Path(description="which pass over the samples, from 0")]
+Position = Annotated[int, _natural, Path(description="in the epoch's order")]
+EpochAsked = Annotated[int, _natural, Query(description="which pass over the samples, from 0")]
+Count = Annotated[int, WithJsonSchema(_COUNT), Query(description="samples in a batch")]
+Start = Annotated[int, _natural, Query(description="the first batch's first position")]
+Stride = Annotated[int | None, _positive, Query(description="positions from a batch to the next; left out: count")]
+Stop = Annotated[int | None, _natural, Query(description="slices are clipped here; left out: the epoch's end")]
+Checksum = Annotated[
+    Literal["crc32"] | None,
+    WithJsonSchema({"const": "crc32"}),
+    Query(description="ends each frame's header in a checksum"),
+]
+IfNoneMatch = Annotated[
+    str | None, WithJsonSchema({"type": "string"}), Header(description="the ETags that a cache has")
+]
 
 
 # Answers. They have more keys as the protocol grows, so none is forbidden.
@@ -75,9 +98,16 @@ def answer(model: Any, *statuses: int, links: dict[str, Any] | None = None) -> d
     return {200: good, **problems.refusals(*statuses)}
 
 
-def link(operation: str, what: str, **parameters: str) -> dict[str, Any]:
+def _link(operation: str, what: str, **parameters: str) -> dict[str, Any]:
     """Says that an answer's values are another operation's parameters."""
     return {operation: {"operationId": operation, "description": what, "parameters": parameters}}
+
+
+OF_DATASETS = _link("dataset", "the first of them", name="$response.body#/datasets/0/name")
+OF_PLAN = {
+    **_link("stream", "the batches of an epoch", plan_id="$response.body#/id"),
+    **_link("slices", "one batch", plan_id="$response.body#/id"),
+}
 
 
 # Plans
@@ -134,7 +164,7 @@ def plan_schema(custom: CustomTransforms) -> dict[str, Any]:
     }
     fields["dataset"] |= {"minLength": 1, "examples": ["flowers"]}
     fields["split"]["anyOf"][0]["minLength"] = 1
-    fields["seed"] |= NATURAL
+    fields["seed"] |= _NATURAL
     schema["additionalProperties"] = False
     return schema
 
@@ -156,16 +186,14 @@ def _bounded(field: str, said: dict[str, Any]) -> dict[str, Any]:
 
 def _custom(name: str, described: dict[str, Any]) -> dict[str, Any]:
     """An operator's transform; of its options only the function itself knows what they may be."""
-    options = described["options"]
+    options = described["options"].items()
+    defaults = {option: {"default": said["default"]} if "default" in said else {} for option, said in options}
     return {
         "type": "object",
         "title": name,
         "description": described["description"],
-        "properties": {
-            "name": {"const": name},
-            **{option: {key: said[key] for key in ("default",) if key in said} for option, said in options.items()},
-        },
-        "required": ["name", *(option for option, said in options.items() if said.get("required"))],
+        "properties": {"name": {"const": name}, **defaults},
+        "required": ["name", *(option for option, said in options if said.get("required"))],
     }
 
 
@@ -178,9 +206,19 @@ def plan_body(custom: CustomTransforms) -> dict[str, Any]:
 # The whole
 
 
+def _make_exact(schema: Any) -> None:
+    """FastAPI makes floats of bounds, which do not hold the greatest integers as they are written."""
+    for key, value in schema.items() if isinstance(schema, dict) else enumerate(schema):
+        if isinstance(value, (dict, list)):
+            _make_exact(value)
+        elif key in _BOUNDS and isinstance(value, float) and value.is_integer():
+            schema[key] = int(value)
+
+
 def complete(app: FastAPI, *, tokens: bool, loopback: bool) -> None:
     """Adds to the app's document what its routes do not know: how a refusal looks, and what the guard answers."""
     document = app.openapi()
+    _make_exact(document)
     components = document["components"]
     components["schemas"]["Problem"] = problems.SCHEMA
     if tokens:

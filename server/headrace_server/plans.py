@@ -11,6 +11,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 from headrace_proto import arrays
+from headrace_proto.checks import found
 from headrace_proto.plan import Output, Plan, PlanInfo
 
 from .access import EVERYTHING, Grant
@@ -74,7 +75,7 @@ def resolve(plan: Plan, catalog: Catalog, custom: CustomTransforms) -> ResolvedP
     try:
         split = find_split(dataset.source.splits, plan.split)
     except UnknownSplit as error:
-        raise Problem(404, "no such split", f"dataset {plan.dataset!r}: {error}") from error
+        raise Problem(404, "no such split", f"dataset {found(plan.dataset)}: {error}") from error
     index = dataset.source.splits[split]
     transforms = dataset.transforms if plan.transforms is None else plan.transforms
     try:
