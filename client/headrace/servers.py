@@ -48,7 +48,9 @@ class Servers:
         self.urls, self.options = list(urls), options
         self._endpoints = endpoints_of(self.urls, options)
         self._health = {endpoint: _Health() for endpoint in self._endpoints}
-        self._changed = threading.Condition()
+        # Held as itself: Ctrl-C in the middle of a condition's own, which is Python, would leave it locked for ever.
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._reviving = self.closed = False
         self.reconnects = 0
         """How often a server was left out after it had been used."""
@@ -66,7 +68,7 @@ class Servers:
 
     def each(self) -> list[Endpoint]:
         """Those that are not left out, in the order of their URLs; there may be none."""
-        with self._changed:
+        with self._lock:
             return [endpoint for endpoint in self._endpoints if not self._health[endpoint].trouble]
 
     def wait(self, deadline: float, given_up: Callable[[], bool]) -> list[Endpoint]:
@@ -79,7 +81,7 @@ class Servers:
             if not told:
                 logger.warning("waiting up to %.0f s for a server: %s", left, self.troubles())
                 told = True
-            with self._changed:
+            with self._lock:
                 self._changed.wait(min(_MOMENT, left))
         return up
 
@@ -97,7 +99,7 @@ class Servers:
     def refuse(self, endpoint: Endpoint, error: HeadraceError) -> None:
         """It is not used any more."""
         logger.error("%s is not used any more: %s", endpoint.name, error)
-        with self._changed:
+        with self._lock:
             health = self._health_of(endpoint)
             health.trouble, health.refused = str(error), True
             self._after_leaving_out()
@@ -106,7 +108,7 @@ class Servers:
         """It is left out for so long, as long as there are others."""
         if tell:
             logger.warning("%s is left out: %s", endpoint.name, reason)
-        with self._changed:
+        with self._lock:
             health = self._health_of(endpoint)
             if not health.trouble or health.slow:
                 health.trouble, health.slow, health.next_try = reason, True, time.monotonic() + seconds
@@ -114,19 +116,19 @@ class Servers:
 
     def take_back(self, endpoint: Endpoint) -> None:
         """It is used again after all."""
-        with self._changed:
+        with self._lock:
             self._take_back_slow([self._health_of(endpoint)])
 
     def troubles(self) -> str:
         """Which servers are left out, and why, on one line; empty where none is."""
-        with self._changed:
+        with self._lock:
             return "; ".join(
                 f"{endpoint.name}: {health.trouble}" for endpoint, health in self._health.items() if health.trouble
             )
 
     def close(self) -> None:
         """Closes all connections. What is open over them breaks."""
-        with self._changed:
+        with self._lock:
             self.closed = True
             self._changed.notify_all()
         for endpoint in self._endpoints:
@@ -140,7 +142,7 @@ class Servers:
         return all(health.refused for health in self._health.values())
 
     def _leave_out(self, endpoint: Endpoint, error: HeadraceError) -> None:
-        with self._changed:
+        with self._lock:
             health = self._health_of(endpoint)
             pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(health.failures, 10)) * random.uniform(0.5, 1.5)
             if isinstance(error, RequestRefused):
@@ -176,7 +178,7 @@ class Servers:
                 if self.closed:
                     return
                 raise
-            with self._changed:
+            with self._lock:
                 health = self._health_of(endpoint)
                 health.trouble, health.slow = "", False
                 self._changed.notify_all()
@@ -185,7 +187,7 @@ class Servers:
     def _look_up_again(self) -> None:
         """A server that does not come back may have got another address."""
         endpoints = looked_up_again(self._endpoints, self.each())
-        with self._changed:
+        with self._lock:
             for endpoint in set(endpoints) - set(self._endpoints):
                 self._health[endpoint] = _Health(trouble="a new address, not asked yet")
             gone = set(self._endpoints) - set(endpoints)
@@ -197,7 +199,7 @@ class Servers:
 
     def _due(self) -> Endpoint | None:
         """The next server that is to be asked, when it is time to; None when there is no more to do."""
-        with self._changed:
+        with self._lock:
             while True:
                 out = [each for each, health in self._health.items() if health.trouble and not health.refused]
                 if self.closed or not out:
