@@ -19,7 +19,7 @@ class Watched(Fetcher):
     """Notes the epochs of the streams that it opens."""
 
     def __init__(self, dataset: headrace.Dataset) -> None:
-        super().__init__(dataset._servers, Order(dataset._plan, dataset.info, dataset.sharding))
+        super().__init__(dataset._servers, Order(dataset._plan, dataset.info, dataset.sharding), dataset._pace)
         self.opened: list[int] = []
 
     def stream(
