@@ -21,8 +21,8 @@ demo: $(INSTALLED)
 test: lint
 	$(BIN)/python -m pytest -q
 
-FAULTS := tests/test_failover.py tests/test_limits.py tests/test_access.py tests/test_shutdown.py tests/test_resume.py \
-	tests/test_keras_checkpoint.py tests/test_bad_data.py
+FAULTS := $(addprefix tests/test_,failover.py pace.py limits.py leaving.py requests.py access.py shutdown.py resume.py \
+	keras_checkpoint.py bad_data.py sample_elsewhere.py contract.py fuzzing.py)
 
 faults: $(INSTALLED)
 	HEADRACE_FAULTS=1 $(BIN)/python -m pytest -q --timeout 600 $(FAULTS)

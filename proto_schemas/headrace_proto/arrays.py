@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import checks
 from .frame import Buffer, FrameError, aligned
 from .plan import Output
 
@@ -41,7 +42,8 @@ def describe(outputs: Sequence[Output], count: int) -> tuple[list[dict[str, Any]
     end = 0
     for output in tensor_outputs(outputs):
         if output.dtype not in TENSOR_DTYPES:
-            raise FrameError(f"{output.name}: dtype {output.dtype!r} does not travel; {', '.join(TENSOR_DTYPES)} do")
+            dtype = checks.found(output.dtype)
+            raise FrameError(f"{output.name[:80]}: dtype {dtype} does not travel; {', '.join(TENSOR_DTYPES)} do")
         offset, length = aligned(end), nbytes(output, count)
         tensors.append(
             {

@@ -90,11 +90,10 @@ def parse_infix(data: Buffer) -> int:
 
 def parse_header(data: Buffer) -> dict[str, Any]:
     """The header's map, checked for the protocol's number and a kind."""
+    most = min(MAX_ENTRIES, memoryview(data).nbytes)  # an element has a byte at least
     try:
         # Only strings as keys: their hashes are salted, so nobody can send a million that collide.
-        header = msgpack.unpackb(
-            data, raw=False, strict_map_key=True, max_array_len=MAX_ENTRIES, max_map_len=MAX_ENTRIES
-        )
+        header = msgpack.unpackb(data, raw=False, strict_map_key=True, max_array_len=most, max_map_len=most)
     except (ValueError, TypeError, RecursionError) as error:  # msgpack's own errors are ValueErrors
         raise FrameError(f"a frame's header is not msgpack as headrace uses it: {error}") from error
     if not isinstance(header, dict):

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import arrays, checks
-from .frame import MAX_ENTRIES, PROTOCOL, FrameError
+from .frame import MAX_ENTRIES, MAX_PAYLOAD, PROTOCOL, FrameError
 from .plan import Output
 
 COMPLETE, DRAINING = "complete", "draining"
 """An `end` frame's reasons: the epoch is over, or the server is going away."""
+_STRING_BYTES = 4
+"""That NumPy takes for a character. All strings of an array take as many as the longest."""
 
 
 @dataclass(frozen=True)
@@ -142,9 +144,19 @@ def check_batch(batch: Batch, outputs: Sequence[Output], payload_length: int) ->
         raise FrameError(f"the plan gives the tensors {tensors}, the frame says {checks.found(batch.tensors)}")
     if payload_length != expected:
         raise FrameError(f"{batch.count} samples of this plan have {expected} bytes, the frame says {payload_length}")
-    for output in arrays.string_outputs(outputs):
-        if len(batch.strings.get(output.name, ())) != batch.count:
-            raise FrameError(f"the frame has not {batch.count} strings in the column {output.name!r}")
+    names = [output.name for output in arrays.string_outputs(outputs)]
+    for name in names:
+        _check_strings(checks.found(name), batch.strings.get(name, ()), batch.count)
+    if batch.strings.keys() - set(names):
+        said = checks.found(list(batch.strings))
+        raise FrameError(f"the plan gives the columns of strings {checks.found(names)}, the frame says {said}")
+
+
+def _check_strings(name: str, values: Sequence[str], count: int) -> None:
+    if len(values) != count:
+        raise FrameError(f"the frame has not {count} strings in the column {name}")
+    if _STRING_BYTES * count * max(map(len, values)) > MAX_PAYLOAD:
+        raise FrameError(f"the strings in the column {name} would be an array of more than {MAX_PAYLOAD} bytes")
 
 
 def _batch(header: Mapping[str, Any]) -> Batch:

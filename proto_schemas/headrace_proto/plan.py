@@ -13,6 +13,10 @@ LAYOUTS = ("NHWC", "NCHW")
 DTYPES = ("uint8", "float32", "float16")
 RESERVED = ("subset", "filter", "mix")
 """Field names kept for later, so that a plan that uses none of them keeps its id when they come."""
+MAX_TRANSFORMS = 64
+"""Of one plan, which is more than anybody needs: each takes time for every sample."""
+MAX_AXES = 31
+"""Of one sample; NumPy's arrays had at most 32 before its version 2, and a batch's first axis is one of them."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,10 @@ class Plan:
         if self.split is not None:
             checks.text("split", self.split)
         if self.transforms is not None:
-            parsed = tuple(transform_from_json(item) for item in _list("transforms", self.transforms))
+            items = _list("transforms", self.transforms)
+            if len(items) > MAX_TRANSFORMS:
+                raise ValueError(f"a plan has at most {MAX_TRANSFORMS} transforms, found {len(items)}")
+            parsed = tuple(transform_from_json(item) for item in items)
             object.__setattr__(self, "transforms", parsed)
         object.__setattr__(self, "shuffle", checks.boolean("shuffle", self.shuffle))
         object.__setattr__(self, "seed", checks.integer("seed", self.seed, 0))
@@ -89,9 +96,10 @@ class Output:
 
     @classmethod
     def from_json(cls, data: Any) -> Output:
-        shape = tuple(
-            checks.integer("an output's shape", side, 0) for side in _list("an output's shape", data["shape"])
-        )
+        sides = _list("an output's shape", data["shape"])
+        if len(sides) > MAX_AXES:
+            raise ValueError(f"an output's shape has at most {MAX_AXES} sides, found {len(sides)}")
+        shape = tuple(checks.integer("an output's shape", side, 1) for side in sides)
         return cls(
             checks.text("an output's name", data["name"]), checks.text("an output's dtype", data["dtype"]), shape
         )

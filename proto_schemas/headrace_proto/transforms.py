@@ -18,6 +18,7 @@ Size: TypeAlias = int | tuple[int, int]
 Interpolation: TypeAlias = Literal["bilinear", "bicubic", "nearest"]
 FloatDtype: TypeAlias = Literal["float32", "float16"]
 INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
+_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -221,6 +222,8 @@ class Custom(Transform):
 
     def __init__(self, custom_name: str, /, **options: Any) -> None:
         name = checks.text("Custom: name", custom_name)
+        if len(name) > _LONGEST_NAME:
+            raise ValueError(f"Custom: name has at most {_LONGEST_NAME} characters, found {checks.found(name)}")
         if name in BUILT_IN:
             raise ValueError(f"{name} is built in: use headrace.{name}, not Custom({name!r})")
         if "name" in options:

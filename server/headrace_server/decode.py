@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import io
+import logging
 import struct
 import warnings
 from collections.abc import Callable
@@ -22,10 +23,14 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin, _imaging, features
 
+from .claims import jpeg_excess, tiff_excess, tiff_tile, webp_size
 from .orientation import ORIENTATION_TAG, JpegHeader, begins_late, jpeg_header, upright, upright_size
 
 MAX_PIXELS = 100_000_000
-"""Height times width; an image with more is refused unread. It takes 300 MB decoded."""
+"""Height times width; an image with more is refused unread. It takes 300 MB decoded, and up to 2.6 GB meanwhile.
+
+That is 26 bytes a pixel, for WebP; PNG, TIFF and progressive JPEG take 14.
+"""
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 _JPEG = b"\xff\xd8\xff"
@@ -43,10 +48,11 @@ def _settle_libraries() -> None:
     """What can be set only for the whole process, once.
 
     Images are bounded by `decode` itself. What Pillow and libtiff have to say about a file is in the error, or does not
-    matter, and libtiff would print it. While OpenCV works on one image, the other cores have images of their own.
+    matter, and they would log or print it. While OpenCV works on one image, the other cores have images of their own.
     """
     Image.MAX_IMAGE_PIXELS = None
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
     with contextlib.suppress(AttributeError, OSError):  # a Pillow with libtiff built in, or without it
         ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
     cv2.setNumThreads(1)
@@ -96,7 +102,8 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     the content. May be called by several threads at once; releases the interpreter's lock while it works.
 
     Raises DecodeError for content that is empty, truncated, no image, of an unsupported kind, or of more than
-    `max_pixels` (height times width, read from the header before anything is decoded), and nothing else.
+    `max_pixels` (height times width, read from the header before anything is decoded), or that asks for far more work
+    or memory than its pixels stand for. Raises MemoryError where the machine has too little, and nothing else.
     """
     return decode_scaled(data, _in_full, max_pixels=max_pixels).image
 
@@ -161,18 +168,35 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 def _decode_with_pillow(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
     """See `decode`. The one boundary at which Pillow's exceptions, which are of any kind, become DecodeError."""
     kind = _kind(data)
+    _check_claims(kind, data, max_pixels)
     try:
         with Image.open(io.BytesIO(data), formats=(kind,)) as image:
             _check_size(*image.size, max_pixels)
+            if isinstance(image, TiffImagePlugin.TiffImageFile):
+                _refuse(tiff_excess(image))
+                _check_size(*tiff_tile(image), max_pixels)
             image.load()
             return upright(_rgb(image), _orientation(image))
-    except DecodeError:
+    except (DecodeError, MemoryError):  # a lack of memory is the machine's matter, and passes
         raise
     except UnidentifiedImageError as error:
         raise DecodeError(f"a damaged or unsupported {kind} header, in {len(data):,} bytes") from error
     except Exception as error:
         found = f"{type(error).__name__}: {error}".removesuffix(": ")
         raise DecodeError(f"a damaged, truncated or unsupported {kind} of {len(data):,} bytes ({found})") from error
+
+
+def _check_claims(kind: str, data: bytes, max_pixels: int) -> None:
+    """Raises DecodeError for what Pillow would believe before it says how large the picture is."""
+    if kind == "JPEG":
+        _refuse(jpeg_excess(data))
+    elif kind == "WEBP" and (size := webp_size(data)) is not None:
+        _check_size(*size, max_pixels)
+
+
+def _refuse(excess: str | None) -> None:
+    if excess is not None:
+        raise DecodeError(f"{excess}, which is more than any picture needs")
 
 
 def _kind(data: bytes) -> str:

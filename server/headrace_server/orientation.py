@@ -10,11 +10,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from .claims import jpeg_excess
+
 ORIENTATION_TAG = 0x0112
 
 _SCAN = 0xDA
 _APP1 = 0xE1
 _FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
+_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _SEGMENTS = _FRAMES | {0xC4, 0xCC, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)}
 _EXIF = b"Exif\0\0"
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
@@ -36,7 +39,7 @@ def jpeg_header(data: bytes) -> JpegHeader | None:
     """The header of an ordinary JPEG, or None where anything in it is odd and Pillow must say what it means.
 
     Odd are: bytes between the segments, markers of rare processes, samples of other than 8 bits, an orientation in XMP
-    alone, and Exif that is in several pieces or not as the standard has it.
+    alone, Exif that is in several pieces or not as the standard has it, and more scans than anybody needs.
     """
     try:
         return _walk(data)
@@ -46,6 +49,7 @@ def jpeg_header(data: bytes) -> JpegHeader | None:
 
 def _walk(data: bytes) -> JpegHeader | None:
     frame: tuple[int, int, int] | None = None
+    progressive = False
     orientation: int | None = 0  # 0: no Exif yet
     xmp = False
     position = 2
@@ -66,9 +70,11 @@ def _walk(data: bytes) -> JpegHeader | None:
             bits, *size, components = struct.unpack_from(">BHHB", data, position + 4)
             if frame or bits != 8 or 0 in size:
                 return None
-            frame = (size[0], size[1], components)
+            frame, progressive = (size[0], size[1], components), marker in _PROGRESSIVE
         position = end
     if frame is None or data[position] != 0xFF or (xmp and not orientation):
+        return None
+    if (progressive or data[position + 4] != frame[2]) and jpeg_excess(data, position):
         return None
     return JpegHeader(*frame, orientation or 1)
 

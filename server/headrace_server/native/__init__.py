@@ -37,8 +37,10 @@ class Resampler:
         interpreter's lock. Raises ValueError for edges outside the image, MemoryError without memory.
         """
         channels = image.shape[2]
-        if not out.flags.c_contiguous or out.shape != (*size, channels) or out.dtype.char != "B":
-            raise ValueError(f"out is {out.dtype} {out.shape}, expected contiguous uint8 {(*size, channels)}")
+        if not out.flags.carray or out.shape != (*size, channels) or out.dtype.char != "B":
+            raise ValueError(
+                f"out is {out.dtype} {out.shape}, expected contiguous uint8 {(*size, channels)} that may be written to"
+            )
         if image.strides[1:] != (channels, 1) or image.strides[0] < image.shape[1] * channels:
             image = np.ascontiguousarray(image)
         height, width = image.shape[:2]

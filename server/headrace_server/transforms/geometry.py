@@ -9,11 +9,11 @@ import numpy as np
 
 from headrace_proto import transforms as proto
 from headrace_proto.checks import MAX_SIDE
-from headrace_server.decode import Decoded, DecodeError
+from headrace_server.decode import MAX_PIXELS, Decoded, DecodeError
 from headrace_server.draws import Draws
 from headrace_server.resample import resize
 
-from .base import Image, Sample, ScalableStep, Shape, Step
+from .base import Image, PlanError, Sample, ScalableStep, Shape, Step
 
 _WINDOW_TRIES = 10
 _MARGIN = 1.6
@@ -37,6 +37,8 @@ class ResizeStep(ScalableStep):
         if isinstance(size, tuple):
             return Shape(*size, before.channels)
         if before.height is None or before.width is None:
+            if size * size > MAX_PIXELS:
+                raise PlanError(f"Resize: size is {size}, which is more than {MAX_PIXELS:,} pixels for every image")
             return Shape(None, None, before.channels)
         return Shape(*_shorter_side(before.height, before.width, size), before.channels)
 

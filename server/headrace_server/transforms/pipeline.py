@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from headrace_proto import transforms as proto
 from headrace_proto.plan import Output
-from headrace_server.decode import Decoded, Reduction
+from headrace_server.decode import MAX_PIXELS, Decoded, Reduction
 
 from .base import Image, PlanError, Sample, ScalableStep, Shape, Step, TransformError
 from .color import ColorJitterStep, GrayscaleStep
@@ -149,7 +149,8 @@ def compile_pipeline(
     """Checks the transforms against each other and makes them ready. `dtype` and `layout` are the plan's.
 
     `image_shape` is (height, width, channels) where all images have one; None stands for images of any size in RGB.
-    Raises PlanError where they do not end in one shape, Normalize is not last, or one does not exist or fit.
+    Raises PlanError where they do not end in one shape, Normalize is not last, one does not exist or fit, or images on
+    the way would be larger than any that is decoded.
     """
     normalize = _normalize(transforms)
     pixels = transforms[:-1] if normalize else transforms
@@ -159,8 +160,10 @@ def compile_pipeline(
         raise PlanError(
             f"transforms of pixels take images of 1 or 3 channels, and these have {shape.channels}: name none"
         )
-    for step in steps:
+    for index, step in enumerate(steps):
         shape = step.shape(shape)
+        if index < len(steps) - 1:  # the last one's are the batch's, which the server bounds
+            _check_pixels(shape, transforms[index])
     sides = _one_size(shape, "before Normalize" if normalize else "at the end")
     final = output_dtype(normalize, dtype)
     resolved = [_resolved(transform, custom) for transform in transforms]
@@ -201,6 +204,14 @@ def _resolved(transform: proto.Transform, custom: CustomTransforms) -> dict[str,
 
 def _version(transform: proto.Transform, custom: CustomTransforms) -> int | str:
     return custom.version(transform) if isinstance(transform, proto.Custom) else transform.version
+
+
+def _check_pixels(shape: Shape, transform: proto.Transform) -> None:
+    if shape.height is not None and shape.width is not None and shape.height * shape.width > MAX_PIXELS:
+        raise PlanError(
+            f"{transform.name} gives images of {shape.height} x {shape.width} (height x width); "
+            f"before the last transform at most {MAX_PIXELS:,} pixels are allowed"
+        )
 
 
 def _one_size(shape: Shape, place: str) -> tuple[int, int]:
