@@ -22,7 +22,7 @@ test: lint
 	$(BIN)/python -m pytest -q
 
 FAULTS := $(addprefix tests/test_,failover.py pace.py limits.py leaving.py requests.py access.py shutdown.py resume.py \
-	keras_checkpoint.py bad_data.py sample_elsewhere.py contract.py fuzzing.py)
+	keras_checkpoint.py bad_data.py sample_elsewhere.py bombs.py hostile_requests.py contract.py fuzzing.py)
 
 faults: $(INSTALLED)
 	HEADRACE_FAULTS=1 $(BIN)/python -m pytest -q --timeout 600 $(FAULTS)

@@ -59,7 +59,7 @@ def refusal(url: str) -> str:
 def test_a_server_of_another_protocol_is_refused_naming_both(protocol: object) -> None:
     with hostile({"/v1/datasets": say_json({**IDENTITY, "protocol": protocol, "version": "9.8.7"})}) as server:
         said = refusal(server.url)
-        assert f"{server.url} runs headrace 9.8.7 with protocol {protocol}" in said
+        assert f"{server.url} runs headrace 9.8.7 with protocol {protocol!r}" in said
         assert f"this client is {__version__} with protocol 1" in said
         assert server.seen == ["GET /v1/datasets"]
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, NonNegativeInt, TypeAdapter, WithJsonSche
 
 from headrace_proto.checks import MAX_SIDE
 from headrace_proto.frame import MAX_ENTRIES
-from headrace_proto.plan import Plan
+from headrace_proto.plan import MAX_TRANSFORMS, Plan
 from headrace_proto.transforms import BUILT_IN
 
 from . import guard, problems
@@ -159,7 +159,7 @@ def plan_schema(custom: CustomTransforms) -> dict[str, Any]:
     transforms = [_built_in(name, kind) for name, kind in BUILT_IN.items()]
     transforms += [_custom(name, described) for name, described in custom.describe().items()]
     fields["transforms"] = {
-        "anyOf": [{"type": "array", "items": {"oneOf": transforms}}, {"type": "null"}],
+        "anyOf": [{"type": "array", "maxItems": MAX_TRANSFORMS, "items": {"oneOf": transforms}}, {"type": "null"}],
         "default": None,
     }
     fields["dataset"] |= {"minLength": 1, "examples": ["flowers"]}
