@@ -77,6 +77,19 @@ def test_a_clients_tasks_run_in_the_order_in_which_they_came() -> None:
     assert done == list(range(100))
 
 
+def test_of_a_clients_tasks_the_one_whose_turn_is_first_is_next_however_late_it_came() -> None:
+    """A batch that a stream needs next must not wait behind those that were prepared before it."""
+    done: list[int] = []
+    gate = threading.Event()
+    with pool_of(1) as pool:
+        pool.submit("a", lambda: wait_for(gate.is_set, "the gate"))
+        for turn in (3, 1, 2, 1, 0):
+            pool.submit("a", lambda turn=turn: done.append(turn), turn)  # type: ignore[misc]
+        gate.set()
+        wait_for(lambda: len(done) == 5, "all tasks")
+    assert done == [0, 1, 1, 2, 3]
+
+
 def test_the_client_that_has_had_the_least_time_comes_first() -> None:
     """Clients with long and with short tasks get the same time, not the same number of tasks."""
     gate, work = Gate(), Work()

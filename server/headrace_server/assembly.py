@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from .sources.arrays import Gather
 from .workshop import Workshop
 
 Listener = Callable[[], None]
+
+_turns = itertools.count()
 
 _DECODE_RUN = 8
 """Samples that one task decodes: enough to make the hand-over cheap, few enough to share a batch between threads."""
@@ -63,6 +66,9 @@ class Assembly:
         self.failure: messages.Failure | None = None
         self._workshop, self._client = workshop, client
         self._maker = SampleMaker(address.plan, address.epoch, workshop.max_pixels, workshop.cache)
+        # A stream begins many batches at once, and which of them is prepared first is chance: without turns, the tasks
+        # of the one that it needs next could come behind those of all the others.
+        self._turn = next(_turns)
         self._lock = threading.Lock()
         self._count = self._left = address.stop - address.start
         self._cancelled = False
@@ -79,9 +85,9 @@ class Assembly:
     def begin(self) -> None:
         """Returns at once; everything happens in the workshop's threads."""
         if self.address.plan.gather is not None:
-            self._workshop.decoders.submit(self._client, partial(self._gather, self.address.plan.gather))
+            self._workshop.decoders.submit(self._client, partial(self._gather, self.address.plan.gather), self._turn)
         else:
-            self._workshop.reader.submit(self._client, self._prepare)
+            self._workshop.reader.submit(self._client, self._prepare, self._turn)
 
     def listen(self, listener: Listener) -> None:
         """Calls `listener`, from a worker thread, when the batch is done; it may be done already."""
@@ -190,11 +196,11 @@ class Assembly:
 
     def _submit_reading(self, rows: Sequence[int]) -> None:
         for run in _runs(rows, self._workshop.reader.run):
-            self._workshop.reader.submit(self._client, partial(self._read, run))
+            self._workshop.reader.submit(self._client, partial(self._read, run), self._turn)
 
     def _submit_decoding(self, rows: Sequence[int]) -> None:
         for run in _runs(rows, _DECODE_RUN):
-            self._workshop.decoders.submit(self._client, partial(self._decode, run))
+            self._workshop.decoders.submit(self._client, partial(self._decode, run), self._turn)
 
     def _read_sample(self, row: int, sample: int) -> bytes | Decoded:
         plan = self.address.plan

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -25,7 +26,8 @@ class _Client:
     spent: float
     mean: float = 0.0
     running: int = 0
-    tasks: deque[Task] = field(default_factory=deque)
+    tasks: list[tuple[int, int, Task]] = field(default_factory=list)
+    """A heap: by turn, and those of one turn in the order in which they came."""
 
 
 class FairPool:
@@ -44,18 +46,20 @@ class FairPool:
         """What clients had spent that have nothing waiting now."""
         self._level = 0.0
         """What the client had spent that was served last, which of those waiting was the least."""
+        self._arrivals = itertools.count()
         self._threads: list[threading.Thread] = []
         self._idle = self._coming = self._running = self._waiting = 0
         self._closed = False
         self._changed = threading.Condition()
 
-    def submit(self, client: str, task: Task) -> None:
+    def submit(self, client: str, task: Task, turn: int = 0) -> None:
+        """Of a client's waiting tasks the one with the least `turn` is the next."""
         with self._changed:
             entry = self._clients.get(client)
             if entry is None:
                 spent = max(self._level, self._gone.pop(client, 0.0))
                 entry = self._clients[client] = _Client(spent)
-            entry.tasks.append(task)
+            heapq.heappush(entry.tasks, (turn, next(self._arrivals), task))
             self._waiting += 1
             self._wake()
 
@@ -115,7 +119,7 @@ class FairPool:
         name, client = min(
             ((name, client) for name, client in self._clients.items() if client.tasks), key=lambda item: item[1].spent
         )
-        task = client.tasks.popleft()
+        _, _, task = heapq.heappop(client.tasks)
         self._level = max(self._level, client.spent)
         client.spent += client.mean  # in advance, so that one client does not get all threads at once
         client.running += 1

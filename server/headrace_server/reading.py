@@ -68,8 +68,8 @@ class Reader:
         self._closing = threading.Event()
         threading.Thread(target=self._watch, name="headrace-watch", daemon=True).start()
 
-    def submit(self, client: str, task: Task) -> None:
-        self._pool.submit(client, task)
+    def submit(self, client: str, task: Task, turn: int) -> None:
+        self._pool.submit(client, task, turn)
 
     def close(self, seconds: float) -> None:
         """Tries no failed read again, and waits so long for those under way."""
