@@ -84,6 +84,16 @@ def test_a_connection_is_used_again_and_replaced_where_the_server_has_closed_it(
     assert ports[0] == ports[1] != ports[2] == ports[3]
 
 
+def test_a_connection_that_comes_back_after_the_end_is_closed() -> None:
+    """Another thread may still read an answer when the client is closed; the fixture above sees a socket left open."""
+    with hostile({"/ok": say_whole(b"ok")}) as server:
+        transport = DirectTransport()
+        response = transport.handle_request(httpx.Request("GET", f"{server.url}/ok"))
+        transport.close()
+        assert response.read() == b"ok"
+        response.close()
+
+
 def test_a_kept_connection_on_which_nothing_more_comes_is_closed_at_the_timeout() -> None:
     answers: dict[str, Answer] = {"/ok": say_whole(b"ok"), "/silent": Handler.wait}
     with hostile(answers) as server, httpx.Client(transport=DirectTransport(), timeout=0.1) as http:

@@ -34,6 +34,7 @@ class DirectTransport(httpx.BaseTransport):
         self._ssl_context, self._address = ssl_context, address
         self._idle: dict[tuple[str, str, int], list[http.client.HTTPConnection]] = {}
         self._lock = threading.Lock()
+        self._closed = False
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Sends the request; a kept connection that the server has closed meanwhile is replaced by a new one."""
@@ -50,6 +51,7 @@ class DirectTransport(httpx.BaseTransport):
 
     def close(self) -> None:
         with self._lock:
+            self._closed = True
             for connections in self._idle.values():
                 for connection in connections:
                     connection.close()
@@ -120,7 +122,7 @@ class DirectTransport(httpx.BaseTransport):
         """Keeps a connection whose response was read to its end."""
         with self._lock:
             idle = self._idle.setdefault(origin, [])
-            if len(idle) < _MOST_IDLE:
+            if len(idle) < _MOST_IDLE and not self._closed:
                 idle.append(connection)
                 return
         connection.close()

@@ -68,7 +68,7 @@ class Reader:
         self._closing = threading.Event()
         threading.Thread(target=self._watch, name="headrace-watch", daemon=True).start()
 
-    def submit(self, client: str, task: Task, turn: int) -> None:
+    def submit(self, client: str, task: Task, turn: int = 0) -> None:
         self._pool.submit(client, task, turn)
 
     def close(self, seconds: float) -> None:
