@@ -76,7 +76,9 @@ def test_threads_and_processes_count_together(tmp_path: Path) -> None:
     ]
 
 
-def test_what_cannot_be_noted_does_no_harm() -> None:
+def test_what_cannot_be_noted_is_logged_and_does_no_harm(capsys: pytest.CaptureFixture[str]) -> None:
     found = Troubles()
     found.close()
     found.note("birds", "all", "a.png", "empty")
+    output = capsys.readouterr()
+    assert "a problem is not listed" in output.out + output.err
