@@ -101,15 +101,16 @@ def test_stalled_streams_cost_the_others_nothing(tmp_path: Path, record: Record)
             return count / (time.perf_counter() - began)
 
         ratios = []
-        for turn in range(10):
+        for turn in range(6):
             alone = rate(2.0)
             plans = [api.plan("scans", shuffle=True, seed=100 * turn + k) for k in range(16)]
             stalled = [unread(server, stream_path(plan, count=50)) for plan in plans]
-            wait_for(lambda: api.metric("headrace_streams") == 17, "the streams to be open")
+            wait_for(lambda: api.metric("headrace_streams") >= 17, "the streams to be open")
+            rate(3.0)  # until they have made ahead what they may
             ratios.append(rate(2.0) / alone)
             for connection in stalled:
                 connection.close()
-            wait_for(lambda: api.metric("headrace_streams") == 1, "the streams to be closed")
+            wait_for(lambda: api.metric("headrace_streams") <= 2, "the streams to be closed")
         batches.close()
     low, median, high = min(ratios), statistics.median(ratios), max(ratios)
     record(f"beside 16 stalled streams a trainer gets {median:.2f} ({low:.2f}-{high:.2f}) of what it gets without them")
