@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import shutil
 import signal
@@ -179,6 +180,9 @@ def _run(service: Service, listener: socket.socket, ready: Callable[[], None]) -
     # itself, so that it ends as it should, and listens to signals from before it is announced.
     for which in (signal.SIGINT, signal.SIGTERM):
         signal.signal(which, server.handle_exit)
+    # What is there now stays. To visit it again and again would take the collector a tenth of a second each time,
+    # in which every stream stands still.
+    gc.freeze()
     ready()
     try:
         server.run(sockets=[listener])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ from .streams import Stream, StreamLimits, StreamRequest
 from .transforms.custom import CustomTransforms
 from .troubles import Troubles
 from .workshop import Counts, Workshop
+from .worktime import work_seconds
 
 _CLOSE_SECONDS = 1.0
 """How long the end of the server waits for a read or a transform that hangs."""
@@ -71,7 +71,7 @@ class Service:
             # A thread that hangs in a read is made up for by another. Charged is work: a task that had to wait for a
             # core or for the lock would otherwise set its client back by seconds.
             decoders=FairPool(
-                "headrace-decode", lambda: settings.decode_threads + reader.hanging_elsewhere, time.thread_time
+                "headrace-decode", lambda: settings.decode_threads + reader.hanging_elsewhere, work_seconds
             ),
             lending=Lending(settings.share_mb * 2**20),
             cache=ImageCache(settings.cache_mb * 2**20),
