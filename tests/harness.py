@@ -170,11 +170,12 @@ class Api(httpx.Client):
         return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
 
-def unread(server: ServerProcess, path: str) -> socket.socket:
-    """A connection over which something was asked for, and whose answer nobody takes."""
+def unread(server: ServerProcess, path: str, *, buffer: int = 4096, client: str = "unread") -> socket.socket:
+    """A connection over which something was asked for, and whose answer nobody takes; `buffer` bytes of it come."""
     connection = socket.create_connection(("127.0.0.1", server.port))
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+    head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nHeadrace-Client: {client}\r\n\r\n"
+    connection.sendall(head.encode())
     return connection
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,29 @@ def test_stalled_streams_stay_within_the_memory_given(birds: Path) -> None:
             assert sum(len(batch["key"]) for batch in client.dataset("birds", batch_size=10)) == 100
         stack.close()
         wait_for(lambda: api.metric("headrace_streams") == 0, "closed connections to be noticed", 5)
+
+
+def test_what_nobody_takes_is_not_made_far_ahead(birds: Path) -> None:
+    """The window grows with what the client takes: whoever opens a stream and goes away costs two batches."""
+    words = ("--transforms", TRANSFORMS.replace("224", "640"))  # batches that no socket's buffer holds
+    with ServerProcess(birds, *words) as server, Api(server) as api:
+        path = stream_path(api.plan("birds"), count=10)
+        size = len(api.get(path).content) // 10
+        wait_for(lambda: api.metric("headrace_memory_used_bytes") == 0, "the first stream to be gone")
+        made = api.metric("headrace_samples_made_total")
+
+        def ahead() -> int:
+            return int(api.metric("headrace_samples_made_total") - made) // 10
+
+        path = stream_path(api.plan("birds", shuffle=True), count=10)
+        with contextlib.closing(unread(server, path, buffer=2**20)) as connection:
+            wait_for(lambda: ahead() == 2, "two batches")
+            time.sleep(0.5)  # in which the other eight would have been made
+            assert ahead() == 2
+            received = 0
+            while received < 3 * size:
+                received += len(connection.recv(2**20))
+            wait_for(lambda: ahead() >= 7, "those that were taken to make room for others")
 
 
 def test_many_streams_at_once_all_get_their_share(tmp_path: Path, record: Record) -> None:

@@ -7,7 +7,12 @@ from collections.abc import Callable
 
 
 class Budget:
-    """A number of bytes that many share. Nothing waits for it: who gets none does with what it has reserved."""
+    """A number of bytes that many share. Nothing waits for it: who gets none does with what it has reserved.
+
+    Nobody may hold more than is left for the others, so that however many hold what they can get, for ever, there is
+    something for one who comes later: of n alike each holds at most 1/(n + 1). (Choudhury and Hahne, "Dynamic queue
+    length thresholds for shared-memory packet switches", 1998, with a factor of 1.)
+    """
 
     def __init__(self, total: int, on_change: Callable[[int], None] = lambda used: None) -> None:
         """`on_change(used)` is called whenever bytes were taken or given back."""
@@ -16,10 +21,10 @@ class Budget:
         self.used = 0
         self._lock = threading.Lock()
 
-    def take(self, count: int) -> bool:
-        """Takes `count` bytes if they are there."""
+    def take(self, count: int, held: int = 0) -> bool:
+        """Takes `count` bytes for somebody who holds `held` of them, if afterwards as many are left as it then holds."""
         with self._lock:
-            if self.used + count > self.total:
+            if held + count > self.total - self.used - count:
                 return False
             self.used += count
             self._on_change(self.used)

@@ -33,12 +33,16 @@ class StreamRequest:
             yield Address(self.plan, self.epoch, start, min(start + self.count, self.stop), self.checksum)
 
 
+_FIRST_WINDOW = 2
+"""Batches: one is sent while the next is made."""
+
+
 @dataclass(frozen=True)
 class StreamLimits:
     """How far a stream may work ahead, and how it waits."""
 
     window: int
-    """Batches."""
+    """Most batches."""
     budget: Budget
     """Bytes that all streams share, beyond one batch reserved for each."""
     ping_seconds: float
@@ -52,6 +56,10 @@ class _Ahead:
     taken: int
     reading: int
 
+    @property
+    def held(self) -> int:
+        return self.taken + self.reading
+
 
 class Stream:
     """The frames of one request, in order. Lives on the event loop; the work is done in the workshop's threads."""
@@ -64,6 +72,9 @@ class Stream:
         self._addresses = request.addresses()
         self._next: Address | None = next(self._addresses, None)
         self._ahead: deque[_Ahead] = deque()
+        # Work ahead is made at the cost of all. It begins small and grows with what the client takes, so that streams
+        # that nobody reads cost little; only storage whose latency must be hidden is read ahead at once.
+        self._window = min(_FIRST_WINDOW, limits.window) if workshop.reader.quick else limits.window
         self._key = request.plan.info.id, request.epoch
         self._loop = asyncio.get_running_loop()
         self._progress = asyncio.Event()
@@ -87,6 +98,7 @@ class Stream:
                 assert head.frame is not None
                 yield head.frame
                 self._drop(self._ahead.popleft())
+                self._window = min(self._window + 1, self._limits.window)
                 position = head.address.start + self.request.stride
             yield self._end(self.request.stop, messages.COMPLETE)
         finally:  # all work ahead is dropped at once
@@ -96,9 +108,9 @@ class Stream:
 
     def _fill(self) -> bool:
         """Begins as many batches as fit; one at least. False when there are none left."""
-        while self._next is not None and len(self._ahead) < self._limits.window:
+        while self._next is not None and len(self._ahead) < self._window:
             size, reading = self._cost(self._next) if self._ahead else (0, 0)  # the first is the one reserved
-            if size and not self._limits.budget.take(size + reading):
+            if size and not self._limits.budget.take(size + reading, sum(ahead.held for ahead in self._ahead)):
                 break
             assembly = self._next.assemble(self._workshop, self._client, self._on_done)
             self._ahead.append(_Ahead(assembly, size, reading))
@@ -113,7 +125,7 @@ class Stream:
     def _drop(self, ahead: _Ahead) -> None:
         ahead.assembly.ignore(self._on_done)
         self._workshop.lending.release(ahead.assembly)
-        self._limits.budget.give_back(ahead.taken + ahead.reading)
+        self._limits.budget.give_back(ahead.held)
 
     def _end(self, position: int, reason: str) -> Frame:
         return self._plain(messages.End(self.request.epoch, position, reason))
