@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,15 @@ def test_wrong_tokens_are_not_looked_at_for_a_while(folders: list[Path]) -> None
         assert set(found[20:]) == {429}
         assert int(said(server, "/v1/datasets", ALL).headers["retry-after"]) > 0
         assert said(server, "/readyz").status_code == 200
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere one of the processes may take all connections")
+def test_several_processes_look_at_no_more_of_them(folders: list[Path]) -> None:
+    """Each guess comes over a connection of its own, to whichever process."""
+    with ServerProcess(*folders, *SIZE, "--tokens", ALL, "--processes", "4") as server:
+        found = [said(server, "/v1/datasets", f"guess-{i}").status_code for i in range(100)]
+    assert 5 <= found.count(401) <= 20
+    assert found[-1] == 429
 
 
 def test_no_token_is_ever_logged(folders: list[Path]) -> None:

@@ -23,6 +23,7 @@ BAD = {
     "cat/empty.png": b"",
     "cat/text.jpg": b"this is no image\n" * 9,
     "cat/zeros.png": bytes(500),
+    "dog/heavy.jpg": None,
     "dog/huge.png": None,
     "dog/page.jpg": b"<html><body>404 Not Found</body></html>",
     "dog/truncated.jpg": None,
@@ -38,6 +39,8 @@ def write_mixed(root: Path) -> Path:
         write_image(root / key, 1000, (3000, 3000) if "huge" in key else (64, 64))
         if content is not None:
             (root / key).write_bytes(content)
+        elif "heavy" in key:  # an image that could be decoded, and a hole behind it
+            os.truncate(root / key, 3 * 2**20)
         elif "truncated" in key:
             whole = (root / key).read_bytes()
             (root / key).write_bytes(whole[: len(whole) // 2])
@@ -80,7 +83,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def configuration(folders: Path, file: Path) -> Path:
     """A server of all of them; the mixed one under either policy."""
-    lines = [f"transforms = {json.dumps(RESIZE).replace(':', ' =')}", "max_megapixels = 4"]
+    lines = [f"transforms = {json.dumps(RESIZE).replace(':', ' =')}", "max_megapixels = 4", "max_file_mb = 2"]
     for name in ("mixed", "mortal", "odd", "hopeless"):
         lines += [f"[datasets.{name}]", f"path = '{folders / name}'"]
     lines += ["[datasets.strict]", f"path = '{folders / 'mixed'}'", "on_error = 'raise'"]
@@ -157,6 +160,7 @@ def test_the_reasons_say_what_was_found(api: Api) -> None:
     assert reasons["cat/empty.png"] == "empty, 0 bytes"
     assert "begin with b'this is no i'" in reasons["cat/text.jpg"]
     assert "truncated" in reasons["dog/truncated.jpg"]
+    assert reasons["dog/heavy.jpg"] == "the file has 3,145,728 bytes, at most 2,097,152 are read"
     assert "3000 x 3000 is 9,000,000 pixels, at most 4,000,000" in reasons["dog/huge.png"]
 
 

@@ -153,3 +153,17 @@ def test_lists_in_lists_that_lie_about_their_lengths_take_little() -> None:
         assert tracemalloc.get_traced_memory()[1] < 64 * 2**20
     finally:
         tracemalloc.stop()
+
+
+def test_millions_of_little_lists_take_no_more_than_the_bound() -> None:
+    """An empty list has one byte in a header, and 64 in memory."""
+    tens = b"\x9a" + b"\x90" * 10
+    header = b"\x81\xa1x\xdd\x00\x0f\xff\xff" + tens * (2**20 - 1)
+    assert len(header) < frame.MAX_HEADER
+    tracemalloc.start()
+    try:
+        with pytest.raises(FrameError, match="more than 4194304 elements"):
+            frame.parse_header(header)
+        assert tracemalloc.get_traced_memory()[1] < 256 * 2**20
+    finally:
+        tracemalloc.stop()

@@ -112,11 +112,25 @@ WRONG: dict[str, tuple[Answer, type[Exception], str]] = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_what_is_no_headrace_server_fails_at_once_however_long_one_would_wait(what: str) -> None:
+def test_what_is_no_headrace_server_fails_soon_however_long_one_would_wait(what: str) -> None:
     answer, error, words = WRONG[what]
     with hostile({"/v1/datasets": answer}) as server:
         assert seconds_of(error, server.url, rf"{server.url}.*{words}", wait=60) < 5
-        assert len(server.seen) == 1
+        assert len(server.seen) == 3
+        assert seconds_of(error, server.url, rf"{server.url}.*{words}", wait=0) < 5
+        assert len(server.seen) == 4
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_comes_damaged_once_is_asked_for_again(what: str) -> None:
+    asked: list[None] = []
+
+    def damaged_once(handler: Handler) -> None:
+        asked.append(None)
+        (WRONG[what][0] if len(asked) == 1 else say_json(IDENTITY))(handler)
+
+    with hostile({"/v1/datasets": damaged_once}) as server, headrace.connect(server.url):
+        assert len(asked) == 2
 
 
 @pytest.mark.parametrize(

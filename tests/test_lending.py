@@ -19,6 +19,7 @@ from headrace_server.fairness import FairPool
 from headrace_server.lending import Lending
 from headrace_server.plans import PlanStore, ResolvedPlan
 from headrace_server.reading import Reader
+from headrace_server.samples import Bounds
 from headrace_server.settings import DatasetSettings
 from headrace_server.transforms.custom import CustomTransforms
 from headrace_server.workshop import Workshop
@@ -41,7 +42,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> ResolvedPlan:
 
 
 def workshop(share: int = 2**30, cache: int = 0) -> Workshop:
-    return Workshop(Reader(4, 0), FairPool("test", lambda: 2), Lending(share), ImageCache(cache), 10**6)
+    return Workshop(Reader(4, 0), FairPool("test", lambda: 2), Lending(share), ImageCache(cache), Bounds(10**6, 10**6))
 
 
 @pytest.fixture

@@ -48,6 +48,7 @@ VALUES: dict[str, tuple[Any, Any, Any]] = {
     "queue_batches": (2, 3, 4),
     "max_batch_mb": (11, 12, 13),
     "max_megapixels": (1.5, 2.5, 3.5),
+    "max_file_mb": (1, 2, 3),
     "read_retries": (0, 1, 2),
     "max_streams": (1, 2, 3),
     "stall_timeout": (1.5, 2.5, 3.5),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import gzip
 import http.client
 import threading
 import time
@@ -136,6 +137,16 @@ def test_leaving_a_stream_that_is_silent_ends_its_thread_at_once(version: str) -
         assert not [thread for thread in threading.enumerate() if thread.name == "headrace-prefetch"]
 
 
+def say_without_end(handler: Handler) -> None:
+    """JSON that goes on for as long as somebody takes it."""
+    handler.begin(200, Content_Type="application/json")
+    handler.close_connection = True
+    with contextlib.suppress(OSError):
+        handler.wfile.write(b"[")
+        while True:
+            handler.wfile.write(b" " * 2**20)
+
+
 SPOILED: dict[str, Answer] = {
     "nothing": say_raw(b""),
     "another protocol": say_raw(b"SSH-2.0-OpenSSH_9.6\r\n"),
@@ -151,6 +162,8 @@ SPOILED: dict[str, Answer] = {
     "a body cut": say_raw(HEAD + b"content-length: 1000\r\n\r\n{"),
     "a length that is none": say_raw(HEAD + b"content-length: many\r\n\r\n{}"),
     "no gzip": say_raw(HEAD + b"content-encoding: gzip\r\ncontent-length: 2\r\n\r\n{}"),
+    "a body without end": say_without_end,
+    "a body that unpacks to far more": say_whole(gzip.compress(bytes(80 * 2**20), 1), Content_Encoding="gzip"),
     "a redirect": say_whole(b"", 302, Location="http://127.0.0.1:1/"),
     "a redirect nowhere": say_whole(b"", 302, Location="http://[/"),
     "an odd status": say_whole(b"", 299),

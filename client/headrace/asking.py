@@ -11,11 +11,9 @@ from headrace_proto.plan import Plan, PlanInfo
 from .endpoint import Endpoint
 from .errors import ConnectionFailed, NotHeadrace, RequestRefused, ServiceError
 from .servers import Servers
+from .waiting import MOST_STRANGE
 
 T = TypeVar("T")
-
-_MOST_STRANGE = 3
-"""What is no answer of a headrace server is asked for so often: it may be a proxy's, or damaged."""
 
 
 def ask(servers: Servers, question: Callable[[Endpoint], T]) -> tuple[Endpoint, T]:
@@ -32,7 +30,7 @@ def ask(servers: Servers, question: Callable[[Endpoint], T]) -> tuple[Endpoint, 
                 raise
             strange += isinstance(error, NotHeadrace)
             servers.failed(up[0], error)
-            over = strange >= _MOST_STRANGE or time.monotonic() >= deadline
+            over = strange >= MOST_STRANGE or time.monotonic() >= deadline
             if over and not servers.each():
                 raise
 

@@ -51,7 +51,7 @@ def connect(
 
     Raises:
         ConnectionFailed: nothing answers in time.
-        NotHeadrace, VersionMismatch, Unauthorized: something else answers; at once.
+        NotHeadrace, VersionMismatch, Unauthorized: something else answers, three times.
         UsageError: the URL is none.
     """
     urls = [url] if isinstance(url, str) else list(url)

@@ -26,6 +26,7 @@ from .errors import (
     NotHeadrace,
     PlanRefused,
     RequestRefused,
+    ServiceError,
     Unauthorized,
     UsageError,
     VersionMismatch,
@@ -36,6 +37,8 @@ from .transport import DirectTransport
 _IDENTITY_SECONDS = 5.0
 """How long a server may take to say what it is: far less than it may take for data."""
 _LONGEST_RETRY_AFTER = 60.0
+_MOST_BYTES = 64 * 2**20
+"""Of an answer that is no stream: a hundred thousand classes take a twentieth of it."""
 _IDENTITY_PATH, _READY_PATH = "/v1/datasets", "/readyz"
 
 
@@ -143,8 +146,7 @@ class Endpoint:
         parameters = {name: value for name, value in query.items() if value is not None}
         with self.mapped_errors(), self._http.stream("GET", path, params=parameters) as response:
             if response.status_code != 200:
-                response.read()
-                self._raise_refusal(response)
+                self._raise_refusal(self._whole(response))
             yield response
 
     @contextlib.contextmanager
@@ -170,17 +172,18 @@ class Endpoint:
             reason = one_line(error) or type(error).__name__
             raise ConnectionFailed(f"the connection to {self.name} broke: {reason}") from error
 
-    def raise_if_final(self, error: ConnectionFailed | RequestRefused) -> None:
-        """Raises where something answers, so that waiting is in vain."""
+    def final(self, error: ServiceError) -> ServiceError | None:
+        """What it comes to where something answers, so that waiting is in vain; None where it is not."""
         if isinstance(error, RequestRefused):
-            if not error.passing:
-                raise error
-        elif isinstance(error.__cause__, httpx.RemoteProtocolError):
-            raise NotHeadrace(
-                f"{self.name} answers, but it is no headrace server: {one_line(error.__cause__)}"
-            ) from error
-        elif error.__cause__ is not None and isinstance(error.__cause__.__cause__, ssl.SSLError):
-            raise error
+            return None if error.passing else error
+        if not isinstance(error, ConnectionFailed):
+            return error
+        cause = error.__cause__
+        if isinstance(cause, httpx.RemoteProtocolError):
+            strange = NotHeadrace(f"{self.name} answers, but it is no headrace server: {one_line(cause)}")
+            strange.__cause__ = error
+            return strange
+        return error if cause is not None and isinstance(cause.__cause__, ssl.SSLError) else None
 
     def check_identity(self) -> None:
         """Raises where it is no headrace server that this client can talk to, or is not up."""
@@ -214,8 +217,8 @@ class Endpoint:
             raise
 
     def _json(self, method: str, path: str, **more: Any) -> dict[str, Any]:
-        with self.mapped_errors():
-            response = self._http.request(method, path, **more)
+        with self.mapped_errors(), self._http.stream(method, path, **more) as answer:
+            response = self._whole(answer)
         if response.status_code != 200:
             self._raise_refusal(response)
         try:
@@ -225,6 +228,17 @@ class Endpoint:
         if not isinstance(data, dict):
             raise NotHeadrace(f"{self.name} answers, but it is no headrace server: found {checks.found(data)}")
         return data
+
+    def _whole(self, response: httpx.Response) -> httpx.Response:
+        """A response with all that it says, read and unpacked."""
+        content = bytearray()
+        for chunk in response.iter_bytes():
+            content += chunk
+            if len(content) > _MOST_BYTES:
+                most = f"{_MOST_BYTES // 2**20} MiB"
+                raise NotHeadrace(f"{self.name} answers with more than {most}, where a short text is expected")
+        kept = {name: value for name, value in response.headers.items() if name in ("content-type", "retry-after")}
+        return httpx.Response(response.status_code, headers=kept, content=bytes(content), request=response.request)
 
     def _raise_refusal(self, response: httpx.Response) -> None:
         """Raises what a response other than 200 means."""

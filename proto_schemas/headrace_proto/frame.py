@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import msgpack
 
@@ -25,6 +25,8 @@ MAX_HEADER = 16 * 2**20
 MAX_PAYLOAD = 2**30
 MAX_ENTRIES = 2**20
 """Elements that one list or map in a header may have: msgpack allocates what a list says before it reads it."""
+_MOST_ELEMENTS = 4 * MAX_ENTRIES
+"""Elements of all lists and maps of a header, each of which counts as one itself: they take many times their bytes."""
 PREFIX_LENGTH = 6
 """Bytes before the header."""
 INFIX_LENGTH = 5
@@ -38,6 +40,7 @@ _CRC_KEY = "crc32"
 _CRC_LENGTH = 4
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
+_C = TypeVar("_C", list[Any], dict[Any, Any])
 
 
 class FrameError(ValueError):
@@ -91,9 +94,18 @@ def parse_infix(data: Buffer) -> int:
 def parse_header(data: Buffer) -> dict[str, Any]:
     """The header's map, checked for the protocol's number and a kind."""
     most = min(MAX_ENTRIES, memoryview(data).nbytes)  # an element has a byte at least
+    count = _Count()
     try:
         # Only strings as keys: their hashes are salted, so nobody can send a million that collide.
-        header = msgpack.unpackb(data, raw=False, strict_map_key=True, max_array_len=most, max_map_len=most)
+        header = msgpack.unpackb(
+            data,
+            raw=False,
+            strict_map_key=True,
+            max_array_len=most,
+            max_map_len=most,
+            list_hook=count,
+            object_hook=count,
+        )
     except (ValueError, TypeError, RecursionError) as error:  # msgpack's own errors are ValueErrors
         raise FrameError(f"a frame's header is not msgpack as headrace uses it: {error}") from error
     if not isinstance(header, dict):
@@ -104,6 +116,19 @@ def parse_header(data: Buffer) -> dict[str, Any]:
     if not isinstance(header.get("kind"), str):
         raise FrameError(f"a frame's kind must be a string, found {checks.found(header.get('kind'))}")
     return header
+
+
+class _Count:
+    """Refuses a header whose lists and maps have too many elements."""
+
+    def __init__(self) -> None:
+        self._left = _MOST_ELEMENTS
+
+    def __call__(self, found: _C) -> _C:
+        self._left -= 1 + len(found)
+        if self._left < 0:
+            raise ValueError(f"more than {_MOST_ELEMENTS} elements in its lists and maps")
+        return found
 
 
 def check(header_bytes: Buffer, header: Mapping[str, Any], payload: Buffer) -> None:

@@ -58,8 +58,10 @@ EVERYTHING = Grant(b"")
 class Access:
     """Checks tokens. Those that come wrong too often from one address are not looked at for a while."""
 
-    def __init__(self, grants: Iterable[Grant]) -> None:
+    def __init__(self, grants: Iterable[Grant], processes: int = 1) -> None:
+        """Each of several processes bears its part of the wrong tokens, as connections are spread over them."""
         self._grants = list(grants)
+        self._most_failures = max(1, _MOST_FAILURES // processes)
         self._failures: OrderedDict[str, list[float]] = OrderedDict()
 
     @property
@@ -72,7 +74,7 @@ class Access:
         if self.open:
             return EVERYTHING
         failures = self._recent(address)
-        if len(failures) >= _MOST_FAILURES:
+        if len(failures) >= self._most_failures:
             seconds = max(1, round(failures[0] + _WINDOW_SECONDS - time.monotonic()))
             raise Problem(429, "too many wrong tokens", f"try again in {seconds} s", retry_after=seconds)
         scheme, _, token = authorization.partition(" ")

@@ -36,6 +36,10 @@ class ArrayIndex:
         height, width, channels = self.image_shape
         return height * width * channels
 
+    def size(self, i: int) -> int:
+        """Bytes of a sample, the same for all."""
+        return self.mean_size
+
     def __len__(self) -> int:
         return self.count
 

@@ -19,7 +19,7 @@ from .logs import logger
 from .packing import Room
 from .plans import ResolvedPlan
 from .reading import Turn
-from .samples import Made, Material, SampleMaker
+from .samples import Made, Material, SampleMaker, TooLarge
 from .sources.arrays import Gather
 from .workshop import Workshop
 
@@ -65,7 +65,7 @@ class Assembly:
         self.frame: Frame | None = None
         self.failure: messages.Failure | None = None
         self._workshop, self._client = workshop, client
-        self._maker = SampleMaker(address.plan, address.epoch, workshop.max_pixels, workshop.cache)
+        self._maker = SampleMaker(address.plan, address.epoch, workshop.bounds, workshop.cache)
         # A stream begins many batches at once, and which of them is prepared first is chance: without turns, the tasks
         # of the one that it needs next could come behind those of all the others.
         self._turn = next(_turns)
@@ -202,8 +202,10 @@ class Assembly:
         for run in _runs(rows, _DECODE_RUN):
             self._workshop.decoders.submit(self._client, partial(self._decode, run), self._turn)
 
-    def _read_sample(self, row: int, sample: int) -> bytes | Decoded:
+    def _read_sample(self, row: int, sample: int) -> bytes | Decoded | TooLarge:
         plan = self.address.plan
+        if plan.index.size(sample) > self._workshop.bounds.file_bytes:
+            return TooLarge(plan.index.size(sample))
         late = partial(self._give_up, row, sample)
         return self._workshop.reader.read(plan.dataset.source, plan.info.split, sample, late)
 

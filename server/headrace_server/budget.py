@@ -22,7 +22,7 @@ class Budget:
         self._lock = threading.Lock()
 
     def take(self, count: int, held: int = 0) -> bool:
-        """Takes `count` bytes for somebody who holds `held` of them, if afterwards as many are left as it then holds."""
+        """Takes `count` bytes for one that holds `held` of them, if afterwards as many are left as it then holds."""
         with self._lock:
             if held + count > self.total - self.used - count:
                 return False

@@ -200,6 +200,10 @@ class Index:
         """Mean bytes of a file, rounded up; a pass over the column of sizes."""
         return int(self.sizes.mean()) + 1
 
+    def size(self, i: int) -> int:
+        """Bytes of a file."""
+        return int(self.sizes[i])
+
     @property
     def nbytes(self) -> int:
         """The memory that the columns take, in bytes."""

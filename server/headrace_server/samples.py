@@ -31,8 +31,23 @@ class Made:
     reason: str | None = None
 
 
-Read = Callable[[int], bytes | Decoded]
-Material = bytes | Decoded | NDArray[np.uint8]
+@dataclass(frozen=True)
+class Bounds:
+    """What is refused before it costs memory: images of more pixels unpacked, files of more bytes unread."""
+
+    pixels: int
+    file_bytes: int
+
+
+@dataclass(frozen=True)
+class TooLarge:
+    """A file that was not read, and its bytes."""
+
+    size: int
+
+
+Read = Callable[[int], bytes | Decoded | TooLarge]
+Material = bytes | Decoded | TooLarge | NDArray[np.uint8]
 """What a sample is made of: encoded bytes, a picture that needs no decoding, or a `cached` image."""
 
 
@@ -42,7 +57,7 @@ class SampleMaker:
 
     plan: ResolvedPlan
     epoch: int
-    max_pixels: int
+    bounds: Bounds
     cache: ImageCache
 
     def cached(self, sample: int) -> NDArray[np.uint8] | None:
@@ -85,10 +100,12 @@ class SampleMaker:
         except TransformError as error:
             raise SampleFailed(str(error), **self._names(sample), stage="transform") from error
 
-    def _decoded(self, sample: int, data: bytes | Decoded) -> Decoded:
+    def _decoded(self, sample: int, data: bytes | Decoded | TooLarge) -> Decoded:
         if isinstance(data, Decoded):
             return data
-        return decode_scaled(data, self._reduction(sample), max_pixels=self.max_pixels)
+        if isinstance(data, TooLarge):
+            raise DecodeError(f"the file has {data.size:,} bytes, at most {self.bounds.file_bytes:,} are read")
+        return decode_scaled(data, self._reduction(sample), max_pixels=self.bounds.pixels)
 
     def _replace(self, sample: int, reason: str, out: NDArray[Any], read: Read) -> Made:
         """The first sample that can be decoded among draws keyed by (seed, epoch, sample), the same on every server."""

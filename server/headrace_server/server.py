@@ -160,7 +160,7 @@ def _serve_in_processes(
 def _run(service: Service, listener: socket.socket, ready: Callable[[], None]) -> None:
     """Serves in this process. `ready()` is called when signals end it in good order."""
     settings = service.settings
-    access = Access(read_grants(settings.tokens, settings.tokens_file))
+    access = Access(read_grants(settings.tokens, settings.tokens_file), settings.processes)
     config = uvicorn.Config(
         create_app(service, access),
         loop="uvloop",

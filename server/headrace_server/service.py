@@ -24,6 +24,7 @@ from .plan_files import PlanFiles
 from .plans import PlanStore, ResolvedPlan
 from .problems import Problem
 from .reading import Reader
+from .samples import Bounds
 from .settings import Settings
 from .sources.saved import SavedIndexes
 from .streams import Stream, StreamLimits, StreamRequest
@@ -76,7 +77,7 @@ class Service:
             lending=Lending(settings.share_mb * 2**20),
             cache=ImageCache(settings.cache_mb * 2**20),
             buffers=BufferPool(most_bytes=settings.memory_bytes),
-            max_pixels=settings.max_pixels,
+            bounds=Bounds(settings.max_pixels, settings.max_file_mb * 2**20),
             counts=Counts(self.metrics.made, self.metrics.shared),
             troubles=self.troubles,
         )

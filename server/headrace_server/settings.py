@@ -128,6 +128,7 @@ class Settings(BaseSettings):
     )
     max_batch_mb: int = Field(default=256, ge=1, le=1024, description="MiB that one batch may have")
     max_megapixels: float = Field(default=100, gt=0, description="larger images are refused before they are decoded")
+    max_file_mb: int = Field(default=256, ge=1, description="MiB; larger files are refused before they are read")
     read_retries: int = Field(default=3, ge=0, le=100, description="how often a failed read is tried again")
     # A disk that spins up takes ten seconds, a network storage that fails over half a minute.
     read_timeout: float = Field(default=60, gt=0, description="seconds that a read may take before its batch fails")

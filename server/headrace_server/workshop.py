@@ -12,6 +12,7 @@ from .cache import ImageCache
 from .fairness import FairPool
 from .lending import Lending
 from .reading import Reader
+from .samples import Bounds
 from .troubles import Troubles
 
 Count = Callable[[int], object]
@@ -51,7 +52,7 @@ class Workshop:
     decoders: FairPool
     lending: Lending
     cache: ImageCache
-    max_pixels: int
+    bounds: Bounds
     counts: Counts = field(default_factory=Counts)
     troubles: Troubles = field(default_factory=Troubles)
     buffers: BufferPool = field(default_factory=BufferPool)

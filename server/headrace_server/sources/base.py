@@ -51,6 +51,10 @@ class SampleIndex(Protocol):
         """Mean bytes of a sample as it is read, to reckon read-ahead by."""
         ...
 
+    def size(self, i: int) -> int:
+        """Bytes of a sample as it is read."""
+        ...
+
     def __len__(self) -> int: ...
 
     def key(self, i: int) -> bytes:

@@ -37,7 +37,7 @@ class FolderSource:
         """The file's bytes; see `Source.read`. Size and time must be those of the index."""
         index = self.splits[split]
         key = index.key(sample)
-        size, mtime_ns = int(index.sizes[sample]), int(index.mtimes_ns[sample])
+        size, mtime_ns = index.size(sample), int(index.mtimes_ns[sample])
         try:
             data, status = _read_file(os.path.join(self.root, key), size)
         except (FileNotFoundError, NotADirectoryError) as error:
