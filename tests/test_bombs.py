@@ -13,6 +13,7 @@ import pytest
 from fuzzing import bombs
 from fuzzing.bounds import soon, within
 from harness import Api, ServerProcess, slice_path, write_dataset
+from PIL import ImageFile, PngImagePlugin
 
 from headrace_proto import frame
 from headrace_proto.frame import FrameError
@@ -95,6 +96,17 @@ def test_a_lack_of_memory_is_no_fault_of_the_images(kind: str) -> None:
     command = [sys.executable, "-c", NO_MEMORY, kind]
     done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
     assert done.stderr.splitlines()[-1].startswith(("MemoryError", "numpy._core._exceptions._ArrayMemoryError"))
+
+
+def test_neither_is_a_png_that_zlib_has_no_memory_to_begin_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By Pillow's own words, for which the machine above must run out at one call among thousands."""
+
+    def load(_: object) -> None:
+        raise ImageFile._get_oserror(-8, encoder=False)
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", load)
+    with pytest.raises(MemoryError):
+        decode(bombs.one_colour(30)["png"])
 
 
 @pytest.fixture(scope="module")

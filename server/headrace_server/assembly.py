@@ -22,13 +22,11 @@ from .reading import Turn
 from .samples import Made, Material, SampleMaker, TooLarge
 from .sources.arrays import Gather
 from .workshop import Workshop
+from .worktime import work_seconds
 
 Listener = Callable[[], None]
 
 _turns = itertools.count()
-
-_DECODE_RUN = 8
-"""Samples that one task decodes: enough to make the hand-over cheap, few enough to share a batch between threads."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +197,7 @@ class Assembly:
             self._workshop.reader.submit(self._client, partial(self._read, run), self._turn)
 
     def _submit_decoding(self, rows: Sequence[int]) -> None:
-        for run in _runs(rows, _DECODE_RUN):
+        for run in _runs(rows, self._workshop.runs.length):
             self._workshop.decoders.submit(self._client, partial(self._decode, run), self._turn)
 
     def _read_sample(self, row: int, sample: int) -> bytes | Decoded | TooLarge:
@@ -222,6 +220,7 @@ class Assembly:
 
     def _decode(self, rows: Sequence[int]) -> None:
         """Makes samples that were read; where the storage is quick it reads them, too, which saves a hand-over."""
+        began = work_seconds()
         for done, row in enumerate(rows):
             if self._cancelled:
                 return
@@ -236,6 +235,8 @@ class Assembly:
                     self._note(row, made.reason)
             except Exception as error:  # noqa: BLE001 - it becomes the batch's failure
                 self._errors[row] = error
+        if rows:
+            self._workshop.runs.took(len(rows), work_seconds() - began)
         self._workshop.counts.add_made(len(rows))
         self._finish(rows)
 

@@ -15,6 +15,10 @@ from .reading import Reader
 from .samples import Bounds
 from .troubles import Troubles
 
+_RUN_SECONDS = 0.004
+_SHORTEST_RUN, _LONGEST_RUN = 8, 64
+_SMOOTHING = 0.1
+
 Count = Callable[[int], object]
 
 
@@ -44,6 +48,24 @@ class Counts:
         self._on_shared(count)
 
 
+class Runs:
+    """How many samples a task should decode, one after the other: as many as take some milliseconds.
+
+    That is enough to make the hand-over between threads cheap, and few enough to share a batch between them.
+    """
+
+    def __init__(self) -> None:
+        self._mean_seconds = _RUN_SECONDS / _SHORTEST_RUN
+
+    @property
+    def length(self) -> int:
+        return max(_SHORTEST_RUN, min(_LONGEST_RUN, int(_RUN_SECONDS / self._mean_seconds)))
+
+    def took(self, samples: int, seconds: float) -> None:
+        """So many samples took so many seconds of work."""
+        self._mean_seconds += _SMOOTHING * (seconds / samples - self._mean_seconds)
+
+
 @dataclass(frozen=True)
 class Workshop:
     """What making batches needs: threads, what other batches and epochs have made already, and bounds."""
@@ -53,6 +75,7 @@ class Workshop:
     lending: Lending
     cache: ImageCache
     bounds: Bounds
+    runs: Runs = field(default_factory=Runs)
     counts: Counts = field(default_factory=Counts)
     troubles: Troubles = field(default_factory=Troubles)
     buffers: BufferPool = field(default_factory=BufferPool)
