@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from harness import write_dataset
+from harness import wait_for, write_dataset
 from test_connect import free_port
 
 import headrace
@@ -42,7 +42,7 @@ def test_a_read_that_hangs_is_told_of_once_and_made_up_for() -> None:
     source.back.set()
     reading.join(10)
     assert (found, told) == ([b"there"], [1])
-    assert reader.hanging_elsewhere == 0
+    wait_for(lambda: reader.hanging_elsewhere == 0, "it to be noticed that the read has ended")
     reader.close(1)
 
 

@@ -32,12 +32,13 @@ from headrace_server.cache import ImageCache
 from headrace_server.catalog import Catalog, Dataset
 from headrace_server.decode import Decoded, DecodeError, decode, decode_scaled
 from headrace_server.plans import PlanStore, ResolvedPlan
-from headrace_server.samples import SampleMaker
+from headrace_server.samples import Bounds, SampleMaker
 from headrace_server.sources.folder import open_folder
 from headrace_server.transforms.custom import CustomTransforms
 from headrace_server.transforms.pipeline import Pipeline, compile_pipeline
 
 NONE = CustomTransforms.load({})
+BOUNDS = Bounds(pixels=1_000_000, file_bytes=1_000_000)
 ORIENTATION = 0x0112
 SAME_LOOK = 1.8
 """Mean levels that a photograph may differ by; 2 is what is promised."""
@@ -330,10 +331,10 @@ def test_what_is_kept_never_changes_a_picture(tmp_path: Path) -> None:
         for epoch in range(12):
             for transform in (RandomCrop(64), RandomResizedCrop(64)):
                 plan = resolved(tmp_path, [transform])
-                maker = SampleMaker(plan, epoch, 1_000_000, kept)
+                maker = SampleMaker(plan, epoch, BOUNDS, kept)
                 found = maker.cached(sample)
                 hits.append(found is not None)
-                without = made(SampleMaker(plan, epoch, 1_000_000, ImageCache(0)), sample, data)
+                without = made(SampleMaker(plan, epoch, BOUNDS, ImageCache(0)), sample, data)
                 np.testing.assert_array_equal(made(maker, sample, data if found is None else found), without)
         assert not hits[0]
         assert all(hits[1:]) == (name == "1.png")
@@ -345,11 +346,11 @@ def test_a_beginning_that_is_the_same_in_every_epoch_is_kept(tmp_path: Path) -> 
     data = jpeg(photo("china.jpg", 300, 400))
     (tmp_path / "a" / "0.jpg").write_bytes(data)
     plan, kept = resolved(tmp_path, [Resize(72), RandomCrop(64)]), ImageCache(1_000_000)
-    first = made(SampleMaker(plan, 0, 1_000_000, kept), 0, data)
-    found = SampleMaker(plan, 0, 1_000_000, kept).cached(0)
+    first = made(SampleMaker(plan, 0, BOUNDS, kept), 0, data)
+    found = SampleMaker(plan, 0, BOUNDS, kept).cached(0)
     assert found is not None
     assert found.shape == (72, 96, 3)
-    np.testing.assert_array_equal(made(SampleMaker(plan, 0, 1_000_000, kept), 0, found), first)
+    np.testing.assert_array_equal(made(SampleMaker(plan, 0, BOUNDS, kept), 0, found), first)
 
 
 def resolved(root: Path, transforms: Sequence[Transform]) -> ResolvedPlan:

@@ -31,13 +31,11 @@ def _nobody() -> None:
     """Nobody wants to know."""
 
 
-@dataclass
+@dataclass(slots=True)
 class _Read:
     """A read under way."""
 
     began: float
-    own: bool
-    """Whether a thread of this pool does it."""
     late: Callable[[], None]
     told: bool = False
 
@@ -61,6 +59,8 @@ class Reader:
         self._most_threads, self._retries, self._timeout = most_threads, retries, timeout
         self._under_way: dict[int, _Read] = {}
         """By the thread that reads."""
+        self._hanging: dict[int, _Read] = {}
+        """Those that hung when this was looked at last."""
         self.on_hanging: Callable[[], None] = _nobody
         """Called when reads begin to hang."""
         self._mean_seconds = 0.0001
@@ -79,12 +79,15 @@ class Reader:
     @property
     def quick(self) -> bool:
         """Whether a read takes so little that handing it to other threads costs more than waiting for it."""
-        return self._mean_seconds < _QUICK_SECONDS and not self._hanging()
+        return self._mean_seconds < _QUICK_SECONDS and not self._hanging
 
     @property
     def hanging_elsewhere(self) -> int:
         """How many threads of other pools stand still in a read that hangs."""
-        return sum(not read.own for read in self._hanging())
+        if not self._hanging:
+            return 0
+        own = {thread.ident for thread in threading.enumerate() if thread.name.startswith(_POOL)}
+        return len(self._hanging.keys() - own)
 
     @property
     def run(self) -> int:
@@ -99,8 +102,7 @@ class Reader:
         pause = _FIRST_PAUSE
         for attempt in range(self._retries + 1):
             began = time.perf_counter()
-            own = threading.current_thread().name.startswith(_POOL)
-            self._under_way[threading.get_ident()] = _Read(began, own, late)
+            self._under_way[threading.get_ident()] = _Read(began, late)
             try:
                 return source.read(split, sample)
             except SampleUnavailable:
@@ -112,19 +114,17 @@ class Reader:
                 self._mean_seconds += _SMOOTHING * (time.perf_counter() - began - self._mean_seconds)
         raise AssertionError("the last attempt returns or raises")
 
-    def _hanging(self) -> list[_Read]:
-        since = time.perf_counter() - _HANGING_SECONDS
-        return [read for read in list(self._under_way.values()) if read.began < since]
-
     def _watch(self) -> None:
         """Tells of reads that hang, and of those that are late."""
         while not self._closing.wait(_HANGING_SECONDS / 2):
-            if not (hanging := self._hanging()):
+            now = time.perf_counter()
+            under_way = list(self._under_way.items())
+            self._hanging = {thread: read for thread, read in under_way if read.began < now - _HANGING_SECONDS}
+            if not self._hanging:
                 continue
             self.on_hanging()
-            since = time.perf_counter() - self._timeout
-            for read in hanging:
-                if read.began < since and not read.told:
+            for read in self._hanging.values():
+                if read.began < now - self._timeout and not read.told:
                     read.told = True
                     read.late()
 

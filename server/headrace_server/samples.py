@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,7 @@ _REPLACEMENT_STREAM = 2**32
 _MOST_CANDIDATES = 64
 
 
-@dataclass(frozen=True)
-class Made:
+class Made(NamedTuple):
     """What stands in a slot: the sample asked for, or its replacement and why."""
 
     sample: int

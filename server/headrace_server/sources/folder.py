@@ -39,7 +39,7 @@ class FolderSource:
         key = index.key(sample)
         size, mtime_ns = index.size(sample), int(index.mtimes_ns[sample])
         try:
-            data, status = _read_file(os.path.join(self.root, key), size)
+            data, status = _read_file(b"%b/%b" % (self.root, key), size)
         except (FileNotFoundError, NotADirectoryError) as error:
             reason = f"the file is gone; expected {size} bytes"
             raise self._error(SampleVanished, split, key, reason) from error

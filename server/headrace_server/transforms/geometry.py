@@ -201,10 +201,10 @@ def _reduction(transform: proto.Resize | proto.RandomResizedCrop, sides: tuple[i
 
     Without antialiasing nothing may be: it is chosen for the pixels that it picks, and a mean is another look.
     """
-    if transform.antialias and transform.interpolation != "nearest":
-        room = min(side / max(_MARGIN * new, _LEAST_SIDE) for side, new in zip(sides, size, strict=True))
-        return 8 if room >= 8 else 4 if room >= 4 else 2 if room >= 2 else 1
-    return 1
+    if min(sides) < 2 * _LEAST_SIDE or not transform.antialias or transform.interpolation == "nearest":
+        return 1
+    room = min(side / max(_MARGIN * new, _LEAST_SIDE) for side, new in zip(sides, size, strict=True))
+    return 8 if room >= 8 else 4 if room >= 4 else 2 if room >= 2 else 1
 
 
 def _shorter_side(height: int, width: int, size: int) -> tuple[int, int]:
