@@ -56,10 +56,6 @@ class _Ahead:
     taken: int
     reading: int
 
-    @property
-    def held(self) -> int:
-        return self.taken + self.reading
-
 
 class Stream:
     """The frames of one request, in order. Lives on the event loop; the work is done in the workshop's threads."""
@@ -72,6 +68,8 @@ class Stream:
         self._addresses = request.addresses()
         self._next: Address | None = next(self._addresses, None)
         self._ahead: deque[_Ahead] = deque()
+        self._held = 0
+        """Bytes of the budget."""
         # Work ahead is made at the cost of all. It begins small and grows with what the client takes, so that streams
         # that nobody reads cost little; only storage whose latency must be hidden is read ahead at once.
         self._window = min(_FIRST_WINDOW, limits.window) if workshop.reader.quick else limits.window
@@ -110,8 +108,9 @@ class Stream:
         """Begins as many batches as fit; one at least. False when there are none left."""
         while self._next is not None and len(self._ahead) < self._window:
             size, reading = self._cost(self._next) if self._ahead else (0, 0)  # the first is the one reserved
-            if size and not self._limits.budget.take(size + reading, sum(ahead.held for ahead in self._ahead)):
+            if size and not self._limits.budget.take(size + reading, self._held):
                 break
+            self._held += size + reading
             assembly = self._next.assemble(self._workshop, self._client, self._on_done)
             self._ahead.append(_Ahead(assembly, size, reading))
             self._next = next(self._addresses, None)
@@ -125,7 +124,11 @@ class Stream:
     def _drop(self, ahead: _Ahead) -> None:
         ahead.assembly.ignore(self._on_done)
         self._workshop.lending.release(ahead.assembly)
-        self._limits.budget.give_back(ahead.held)
+        self._give_back(ahead.taken + ahead.reading)
+
+    def _give_back(self, nbytes: int) -> None:
+        self._held -= nbytes
+        self._limits.budget.give_back(nbytes)
 
     def _end(self, position: int, reason: str) -> Frame:
         return self._plain(messages.End(self.request.epoch, position, reason))
@@ -142,7 +145,7 @@ class Stream:
         self._progress.set()
         for ahead in self._ahead:
             if ahead.reading and ahead.assembly.done:
-                self._limits.budget.give_back(ahead.reading)
+                self._give_back(ahead.reading)
                 ahead.reading = 0
         if self._ahead:
             self._fill()
