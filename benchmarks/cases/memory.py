@@ -1,4 +1,7 @@
-"""The server's memory with 32 streams open whose trainers take nothing, beside what its options add up to."""
+"""The server's memory with 32 streams open whose trainers stand still, beside what its options add up to.
+
+They have taken some batches before, so that the server works ahead for them as far as it may.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,8 @@ from benchmarks.work import BATCH, BATCH_BYTES, RESIZE, Work, mean_bytes
 TITLE = "memory: 32 stalled streams"
 STREAMS = 32
 MEMORY_MB, SHARE_MB, CACHE_MB = 512, 64, 128
+_TAKEN = 8
+"""Batches; ten more for each of the streams would fill the memory three times over."""
 _SETTLED_SECONDS = 3.0
 _MOST_SECONDS = 40.0
 _MIB = 2**20
@@ -26,7 +31,7 @@ _MIB = 2**20
 def run(stage: Stage, work: Work) -> dict[str, Any]:
     folder = work.jpegs()
     options = ("--memory-mb", MEMORY_MB, "--share-mb", SHARE_MB, "--cache-mb", CACHE_MB)
-    stage.say(f"memory: {STREAMS} streams that nobody reads")
+    stage.say(f"memory: {STREAMS} streams whose trainers stop after {_TAKEN} batches")
     try:
         with Server(headrace_server(f"jpeg={folder}", *map(str, options))) as server:
             idle, stalled = _measure(server)
@@ -50,8 +55,9 @@ def _measure(server: Server) -> tuple[int, int]:
         plan = _plan(http, seed=STREAMS)
         http.get(f"/v1/plans/{plan['id']}/epochs/0/slices/0-1").raise_for_status()
         idle = resident_bytes(server.pid)
-        for seed in range(STREAMS):
-            stack.enter_context(_open_stream(server.address, _plan(http, seed)))
+        streams = [stack.enter_context(_open_stream(server.address, _plan(http, seed))) for seed in range(STREAMS)]
+        for stream in streams:
+            _take(stream, _TAKEN * BATCH_BYTES)
         return idle, _settled(server.pid)
 
 
@@ -61,13 +67,23 @@ def _plan(http: httpx.Client, seed: int) -> dict[str, Any]:
 
 
 def _open_stream(address: str, plan: dict[str, Any]) -> socket.socket:
-    """A connection over which a whole epoch was asked for, and whose answer nobody takes."""
+    """A connection over which a whole epoch was asked for."""
     place = urlsplit(address)
     assert place.hostname is not None
     connection = socket.create_connection((place.hostname, place.port or 80))
     path = f"/v1/plans/{plan['id']}/stream?epoch=0&start=0&count={BATCH}&stride={BATCH}"
     connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {place.netloc}\r\n\r\n".encode())
     return connection
+
+
+def _take(connection: socket.socket, nbytes: int) -> None:
+    """Receives at least so many bytes. Raises Failed where they do not come."""
+    connection.settimeout(_MOST_SECONDS)
+    while nbytes > 0:
+        received = len(connection.recv(_MIB))
+        if not received:
+            raise Failed("the server ended a stream that was to stand still")
+        nbytes -= received
 
 
 def _settled(pid: int) -> int:
