@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from headrace_server.assembly import Address, Assembly
 from headrace_server.cache import CacheKey, ImageCache
 from headrace_server.catalog import Catalog, open_dataset
+from headrace_server.decode import Bounds
 from headrace_server.fairness import FairPool
 from headrace_server.lending import Lending
 from headrace_server.plans import PlanStore, ResolvedPlan
 from headrace_server.reading import Reader
-from headrace_server.samples import Bounds
 from headrace_server.settings import DatasetSettings
 from headrace_server.transforms.custom import CustomTransforms
 from headrace_server.workshop import Workshop

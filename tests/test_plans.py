@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 
 from headrace_server import plans
 from headrace_server.catalog import Catalog, open_dataset
+from headrace_server.decode import Bounds
 from headrace_server.plans import PlanStore, ResolvedPlan
 from headrace_server.problems import Problem
-from headrace_server.settings import DatasetSettings
+from headrace_server.settings import DatasetSettings, Settings
 from headrace_server.transforms.custom import CustomTransforms, transform
 
 RESIZE = {"name": "Resize", "size": [8, 8]}
+USUAL = Bounds()
 PLAN = {"dataset": "flowers", "split": "train", "transforms": [RESIZE]}
 
 
@@ -32,12 +34,18 @@ def second(image: Any, labels: Any, rng: Any, *, strength: int = 1) -> Any:
     return image
 
 
-def store_of(folder: Path, name: str = "flowers", custom: CustomTransforms | None = None, **options: Any) -> PlanStore:
+def store_of(
+    folder: Path,
+    name: str = "flowers",
+    custom: CustomTransforms | None = None,
+    bounds: Bounds = USUAL,
+    **options: Any,
+) -> PlanStore:
     """The plans of a catalog with one dataset."""
     known = custom or CustomTransforms({})
     given = {"transforms": [RESIZE], "on_error": "replace", "replace_budget": 0.01, "fingerprint": "names", **options}
     dataset = open_dataset(name, DatasetSettings(path=folder, **given), known, lambda name, files: None)
-    return PlanStore(Catalog([dataset]), known)
+    return PlanStore(Catalog([dataset]), known, bounds=bounds)
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +61,15 @@ def refusal(store: PlanStore, data: Any) -> Problem:
 
 def id_of(store: PlanStore, **fields: Any) -> str:
     return store.add({**PLAN, **fields}).info.id
+
+
+def test_what_is_refused_is_in_the_id_since_it_decides_about_what_is_replaced(flowers: Path, store: PlanStore) -> None:
+    other = [USUAL, Bounds(pixels=10**6), Bounds(file_bytes=10**6), Bounds(10**6, 10**6)]
+    ids = [id_of(store_of(flowers, bounds=bounds)) for bounds in other]
+    assert len(set(ids)) == len(other)
+    assert ids[0] == id_of(store)
+    usual = Settings(data=[str(flowers)])
+    assert Bounds(usual.max_pixels, usual.max_file_bytes) == USUAL
 
 
 def test_a_plans_answer_says_what_its_batches_are(store: PlanStore) -> None:

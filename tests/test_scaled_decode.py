@@ -30,9 +30,9 @@ from headrace_proto.transforms import (
 )
 from headrace_server.cache import ImageCache
 from headrace_server.catalog import Catalog, Dataset
-from headrace_server.decode import Decoded, DecodeError, decode, decode_scaled
+from headrace_server.decode import Bounds, Decoded, DecodeError, decode, decode_scaled
 from headrace_server.plans import PlanStore, ResolvedPlan
-from headrace_server.samples import Bounds, SampleMaker
+from headrace_server.samples import SampleMaker
 from headrace_server.sources.folder import open_folder
 from headrace_server.transforms.custom import CustomTransforms
 from headrace_server.transforms.pipeline import Pipeline, compile_pipeline

@@ -31,6 +31,7 @@ MAX_PIXELS = 100_000_000
 
 That is 26 bytes a pixel, for WebP; PNG, TIFF and progressive JPEG take 14.
 """
+MAX_FILE_BYTES = 256 * 2**20
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 _JPEG = b"\xff\xd8\xff"
@@ -69,6 +70,13 @@ class DecodeError(ValueError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class Bounds(NamedTuple):
+    """What is refused before it costs memory: images of more pixels unpacked, files of more bytes unread."""
+
+    pixels: int = MAX_PIXELS
+    file_bytes: int = MAX_FILE_BYTES
 
 
 class Decoded(NamedTuple):

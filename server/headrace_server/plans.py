@@ -16,7 +16,7 @@ from headrace_proto.plan import Output, Plan, PlanInfo
 
 from .access import EVERYTHING, Grant
 from .catalog import Catalog, Dataset
-from .decode import engine
+from .decode import Bounds, engine
 from .errors import UnknownSplit
 from .order import Order, epoch_order
 from .plan_files import KEPT, PlanFiles
@@ -26,6 +26,7 @@ from .sources.base import SampleIndex, find_split
 from .transforms.custom import CustomTransforms
 from .transforms.pipeline import Pipeline, PlanError, compile_pipeline
 
+_USUAL_BOUNDS = Bounds()
 LABEL, KEY = Output("label", "int64", ()), Output("key", arrays.STRING, ())
 
 
@@ -69,7 +70,7 @@ def _order(count: int, shuffle: bool, seed: int, epoch: int) -> Order:
     return epoch_order(count, shuffle=shuffle, seed=seed, epoch=epoch)
 
 
-def resolve(plan: Plan, catalog: Catalog, custom: CustomTransforms) -> ResolvedPlan:
+def resolve(plan: Plan, catalog: Catalog, custom: CustomTransforms, bounds: Bounds) -> ResolvedPlan:
     """Raises Problem: 404 for a dataset or split that is not there, 422 for transforms that make no batch."""
     dataset = catalog.dataset(plan.dataset)
     try:
@@ -87,7 +88,7 @@ def resolve(plan: Plan, catalog: Catalog, custom: CustomTransforms) -> ResolvedP
     outputs = (pipeline.output, LABEL, KEY) if index.labelled else (pipeline.output, KEY)
     full = {**plan.to_json(), "split": split, "transforms": pipeline.resolved}
     info = PlanInfo(
-        id=_identity(full, pipeline, dataset),
+        id=_identity(full, pipeline, dataset, bounds),
         engine=engine(),
         dataset=dataset.name,
         split=split,
@@ -101,10 +102,12 @@ def resolve(plan: Plan, catalog: Catalog, custom: CustomTransforms) -> ResolvedP
     return ResolvedPlan(info, dataset, index, pipeline, plan.shuffle, plan.seed, _gather(dataset, split, pipeline))
 
 
-def _identity(plan: dict[str, Any], pipeline: Pipeline, dataset: Dataset) -> str:
+def _identity(plan: dict[str, Any], pipeline: Pipeline, dataset: Dataset, bounds: Bounds) -> str:
     content = {**plan, "versions": list(pipeline.versions), "fingerprint": dataset.source.fingerprint}
     if dataset.on_error != "replace":
         content["on_error"] = dataset.on_error
+    if bounds != _USUAL_BOUNDS:  # what is replaced on one server must be replaced on all
+        content["bounds"] = list(bounds)
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=16, person=b"headrace-plan-1").hexdigest()
 
@@ -117,9 +120,15 @@ def _gather(dataset: Dataset, split: str, pipeline: Pipeline) -> Gather | None:
 class PlanStore:
     """The plans that clients have posted, by id; the longest unused is forgotten first."""
 
-    def __init__(self, catalog: Catalog, custom: CustomTransforms, files: PlanFiles | None = None) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        custom: CustomTransforms,
+        files: PlanFiles | None = None,
+        bounds: Bounds = _USUAL_BOUNDS,
+    ) -> None:
         """`files` keep the plans that were posted to other processes of this server, too."""
-        self._catalog, self._custom, self._files = catalog, custom, files
+        self._catalog, self._custom, self._files, self._bounds = catalog, custom, files, bounds
         self._plans: OrderedDict[str, ResolvedPlan] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -130,7 +139,7 @@ class PlanStore:
         except ValueError as error:
             raise Problem(422, "invalid plan", str(error)) from error
         grant.check(plan.dataset)
-        resolved = resolve(plan, self._catalog, self._custom)
+        resolved = resolve(plan, self._catalog, self._custom, self._bounds)
         if self._files is not None:  # before it is answered: the next request may reach another process
             try:
                 self._files.put(resolved.info.id, plan.to_json())
@@ -149,7 +158,7 @@ class PlanStore:
         if data is None:
             detail = f"this server does not know the plan {plan_id[:64]!r}; POST it to /v1/plans again"
             raise Problem(404, "no such plan", detail, code="unknown-plan")
-        return self._remember(resolve(Plan.from_json(data), self._catalog, self._custom))
+        return self._remember(resolve(Plan.from_json(data), self._catalog, self._custom, self._bounds))
 
     def _remember(self, resolved: ResolvedPlan) -> ResolvedPlan:
         with self._lock:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .cache import CacheKey, ImageCache
-from .decode import Decoded, DecodeError, Reduction, decode_scaled
+from .decode import Bounds, Decoded, DecodeError, Reduction, decode_scaled
 from .draws import Draws
 from .errors import SampleFailed, SampleUndecodable
 from .index import text_of
@@ -28,14 +28,6 @@ class Made(NamedTuple):
 
     sample: int
     reason: str | None = None
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """What is refused before it costs memory: images of more pixels unpacked, files of more bytes unread."""
-
-    pixels: int
-    file_bytes: int
 
 
 @dataclass(frozen=True)

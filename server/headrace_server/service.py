@@ -16,6 +16,7 @@ from .assembly import Address
 from .budget import Budget
 from .cache import ImageCache
 from .catalog import Catalog, open_dataset
+from .decode import Bounds
 from .fairness import FairPool
 from .frames import Frame
 from .lending import Lending
@@ -24,7 +25,6 @@ from .plan_files import PlanFiles
 from .plans import PlanStore, ResolvedPlan
 from .problems import Problem
 from .reading import Reader
-from .samples import Bounds
 from .settings import Settings
 from .sources.saved import SavedIndexes
 from .streams import Stream, StreamLimits, StreamRequest
@@ -62,7 +62,8 @@ class Service:
         """Several processes share the directory `shared`: the plans posted to one, and metrics, are those of all."""
         self.settings = settings
         self.catalog, self.custom = holdings.catalog, holdings.custom
-        self.plans = PlanStore(self.catalog, self.custom, None if shared is None else PlanFiles(shared))
+        bounds = Bounds(settings.max_pixels, settings.max_file_bytes)
+        self.plans = PlanStore(self.catalog, self.custom, None if shared is None else PlanFiles(shared), bounds)
         self.troubles = Troubles(shared)
         self.draining = asyncio.Event()
         self.metrics = Metrics(shared)
@@ -77,7 +78,7 @@ class Service:
             lending=Lending(settings.share_mb * 2**20),
             cache=ImageCache(settings.cache_mb * 2**20),
             buffers=BufferPool(most_bytes=settings.memory_bytes),
-            bounds=Bounds(settings.max_pixels, settings.max_file_mb * 2**20),
+            bounds=bounds,
             counts=Counts(self.metrics.made, self.metrics.shared),
             troubles=self.troubles,
         )

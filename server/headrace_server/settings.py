@@ -183,6 +183,10 @@ class Settings(BaseSettings):
     def max_pixels(self) -> int:
         return int(self.max_megapixels * 1e6)
 
+    @property
+    def max_file_bytes(self) -> int:
+        return self.max_file_mb * 2**20
+
     def check_exposure(self) -> None:
         """Raises ConfigurationError where others than this machine would reach data that anybody may read."""
         if (self.tls_cert is None) != (self.tls_key is None):

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from headrace_proto.buffers import BufferPool
 
 from .cache import ImageCache
+from .decode import Bounds
 from .fairness import FairPool
 from .lending import Lending
 from .reading import Reader
-from .samples import Bounds
 from .troubles import Troubles
 
 _RUN_SECONDS = 0.004
