@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -168,6 +169,12 @@ class Api(httpx.Client):
         families = text_string_to_metric_families(self.get("/metrics").text)
         samples = [sample for family in families for sample in family.samples if sample.name == name]
         return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
+
+
+def wait_until_nothing_is_prefetched() -> None:
+    """Pipelines of TensorFlow that were left open lie in cycles, and their threads wait, until the collector comes by."""
+    gc.collect()
+    wait_for(lambda: not [t for t in threading.enumerate() if t.name == "headrace-prefetch"], "the threads to end")
 
 
 def unread(server: ServerProcess, path: str, *, buffer: int = 4096, client: str = "unread") -> socket.socket:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from harness import ServerProcess
+from harness import ServerProcess, wait_until_nothing_is_prefetched
 
 import headrace
 
 keras = pytest.importorskip("keras")
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    yield
+    wait_until_nothing_is_prefetched()
 
 
 class BrokenOff(Exception):

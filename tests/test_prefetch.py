@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from harness import wait_for
+from harness import wait_for, wait_until_nothing_is_prefetched
 
 from headrace.prefetch import Prefetcher
 
@@ -20,6 +20,11 @@ def nothing() -> None:
 
 def threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("headrace")]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _others_threads_are_gone() -> None:
+    wait_until_nothing_is_prefetched()
 
 
 def test_items_come_in_order_and_then_the_end_again_and_again() -> None:
