@@ -172,7 +172,7 @@ class Api(httpx.Client):
 
 
 def wait_until_nothing_is_prefetched() -> None:
-    """Pipelines of TensorFlow that were left open lie in cycles, and their threads wait, until the collector comes by."""
+    """Pipelines of TensorFlow that were left open lie in cycles, and their threads wait until the collector comes."""
     gc.collect()
     wait_for(lambda: not [t for t in threading.enumerate() if t.name == "headrace-prefetch"], "the threads to end")
 
