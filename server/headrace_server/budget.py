@@ -9,8 +9,8 @@ from collections.abc import Callable
 class Budget:
     """A number of bytes that many share. Nothing waits for it: who gets none does with what it has reserved.
 
-    Nobody may hold more than is left for the others, so that however many hold what they can get, for ever, there is
-    something for one who comes later: of n alike each holds at most 1/(n + 1). (Choudhury and Hahne, "Dynamic queue
+    Whoever takes must leave as much as it then holds: one that is alone gets half, n that fill up together 1/(n + 1)
+    each, and one that comes after others have filled up finds something, too. (Choudhury and Hahne, "Dynamic queue
     length thresholds for shared-memory packet switches", 1998, with a factor of 1.)
     """
 
