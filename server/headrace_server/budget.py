@@ -10,8 +10,8 @@ class Budget:
     """A number of bytes that many share. Nothing waits for it: who gets none does with what it has reserved.
 
     Whoever takes must leave as much as it then holds: one that is alone gets half, n that fill up together 1/(n + 1)
-    each, and one that comes after others have filled up finds something, too. (Choudhury and Hahne, "Dynamic queue
-    length thresholds for shared-memory packet switches", 1998, with a factor of 1.)
+    each, and those that fill up one after the other each half of what the last one left. (Choudhury and Hahne,
+    "Dynamic queue length thresholds for shared-memory packet switches", 1998, with a factor of 1.)
     """
 
     def __init__(self, total: int, on_change: Callable[[int], None] = lambda used: None) -> None:

@@ -15,6 +15,9 @@ from .frames import Frame, plain_frame
 from .plans import ResolvedPlan
 from .workshop import Workshop
 
+_FIRST_WINDOW = 2
+"""Batches: one is sent while the next is made."""
+
 
 @dataclass(frozen=True)
 class StreamRequest:
@@ -31,10 +34,6 @@ class StreamRequest:
     def addresses(self) -> Iterator[Address]:
         for start in range(self.start, self.stop, self.stride):
             yield Address(self.plan, self.epoch, start, min(start + self.count, self.stop), self.checksum)
-
-
-_FIRST_WINDOW = 2
-"""Batches: one is sent while the next is made."""
 
 
 @dataclass(frozen=True)
