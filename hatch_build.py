@@ -1,4 +1,4 @@
-"""Compiles the resampling in C into the wheel, where there is a compiler; elsewhere the wheel does without."""
+"""Compiles what is in C into the wheel, where there is a compiler; elsewhere the wheel does without."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ class NativeBuildHook(BuildHookInterface[Any]):
         library.LIBRARY.unlink(missing_ok=True)  # one from another machine would do harm
         command = library.compiler()
         if command is None:
-            self.app.display_warning("no C compiler: images are resized by Pillow, slower")
+            self.app.display_warning("no C compiler: making images smaller will be several times slower")
             return
         try:
             library.compile_library(command, library.LIBRARY)
         except subprocess.CalledProcessError as error:
-            self.app.display_warning(f"{command} failed: images are resized by Pillow, slower\n{error.stderr}")
+            self.app.display_warning(
+                f"{command} failed: making images smaller will be several times slower\n{error.stderr}"
+            )
             return
         build_data["artifacts"].append(f"{NATIVE}/{library.LIBRARY.name}")
         build_data["pure_python"] = False

@@ -1,4 +1,4 @@
-"""The compiled resampling gives Pillow's pixels with every kernel, keeps to its memory, and gets into the wheel."""
+"""What is compiled keeps to its memory and gets into the wheel, and its resampling gives Pillow's pixels."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jpegs import encoded_variously
 from numpy.typing import NDArray
 
 from headrace_server import native, resample
-from headrace_server.native import Edges, Resampler, library
+from headrace_server.native import Edges, Resampler, library, loading
 from headrace_server.resample import resize_with_pillow
 
 ROOT = Path(__file__).parent.parent
@@ -191,14 +192,14 @@ def test_an_out_of_another_form_is_an_error(out: NDArray[np.uint8]) -> None:
 
 @needs_library
 def test_a_library_of_other_sources_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "sources_digest", lambda: "another")
+    monkeypatch.setattr(loading, "sources_digest", lambda: "another")
     with pytest.warns(RuntimeWarning, match="other sources"):
         assert native.resamplers(tall_down_first=True) == []
 
 
 def test_a_library_that_cannot_be_loaded_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "resample.so").write_bytes(b"\x7fELF of another machine")
-    monkeypatch.setattr(native, "LIBRARY", tmp_path / "resample.so")
+    (tmp_path / "native.so").write_bytes(b"\x7fELF of another machine")
+    monkeypatch.setattr(loading, "LIBRARY", tmp_path / "native.so")
     with pytest.warns(RuntimeWarning, match="install headrace again"):
         assert native.resamplers(tall_down_first=True) == []
 
@@ -206,19 +207,32 @@ def test_a_library_that_cannot_be_loaded_is_not_used(monkeypatch: pytest.MonkeyP
 @needs_compiler
 def test_it_compiles_without_a_warning(tmp_path: Path) -> None:
     assert COMPILER is not None
-    library.compile_library(COMPILER, tmp_path / "resample.so", "-Wall", "-Wextra", "-Werror")
+    library.compile_library(COMPILER, tmp_path / "native.so", "-Wall", "-Wextra", "-Werror")
+
+
+def under_sanitizers(name: str, folder: Path, *words: str) -> None:
+    """Runs a program of `tests` that AddressSanitizer and UBSan watch, at the end for leaks, too."""
+    assert COMPILER is not None
+    flags = ["-std=c11", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover"]
+    command = [*COMPILER, *flags, "-I", str(library.FOLDER), str(ROOT / "tests" / name), "-o", str(folder / "fuzz")]
+    if subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("the compiler has no sanitizers")
+    subprocess.run([str(folder / "fuzz"), *words], check=True, timeout=120)
 
 
 @needs_compiler
-def test_under_sanitizers_it_keeps_to_its_memory(tmp_path: Path) -> None:
-    """AddressSanitizer and UBSan watch random sizes in buffers of exactly their size; at the end, for leaks."""
-    assert COMPILER is not None
-    flags = ["-std=c11", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover"]
-    source, program = ROOT / "tests" / "resample_fuzz.c", tmp_path / "fuzz"
-    command = [*COMPILER, *flags, "-I", str(library.FOLDER), str(source), "-o", str(program)]
-    if subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("the compiler has no sanitizers")
-    subprocess.run([str(program), "3000"], check=True, timeout=120)
+def test_resizing_keeps_to_its_memory(tmp_path: Path) -> None:
+    """Random sizes, in buffers of exactly their size."""
+    under_sanitizers("resample_fuzz.c", tmp_path, "3000")
+
+
+@needs_compiler
+def test_decoding_damaged_jpegs_keeps_to_its_memory(tmp_path: Path) -> None:
+    files = []
+    for number, data in enumerate(encoded_variously()):
+        files.append(tmp_path / f"{number}.jpg")
+        files[-1].write_bytes(data)
+    under_sanitizers("eighth_fuzz.c", tmp_path, "20000", *map(str, files))
 
 
 @pytest.fixture(scope="module")
@@ -244,11 +258,11 @@ def test_a_wheel_built_where_there_is_a_compiler_holds_the_library(tree: Path, t
     assert "-py3-none-" in wheel.name
     assert not wheel.name.endswith("-any.whl")
     zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
-    code = "from headrace_server.resample import NATIVE; print(NATIVE.kernel)"
+    code = "from headrace_server import jpeg, resample; print(resample.NATIVE.kernel, bool(jpeg.NATIVE))"
     command = [sys.executable, "-c", code]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
     answer = subprocess.run(command, env=environment, cwd=tmp_path, check=True, capture_output=True, text=True)
-    assert int(answer.stdout) == KERNELS[-1].kernel
+    assert answer.stdout.split() == [str(KERNELS[-1].kernel), "True"]
 
 
 def test_a_wheel_built_without_a_compiler_is_for_any_platform(tree: Path, tmp_path: Path) -> None:

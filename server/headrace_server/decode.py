@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin, _imaging, features
 
 from .claims import jpeg_excess, tiff_excess, tiff_tile, webp_size
+from .jpeg import decode_smaller
 from .orientation import ORIENTATION_TAG, JpegHeader, begins_late, jpeg_header, upright, upright_size
 
 MAX_PIXELS = 100_000_000
@@ -144,11 +145,8 @@ def _in_full(_height: int, _width: int) -> int:
 
 
 def _decode_smaller(data: bytes, header: JpegHeader, factor: int) -> Decoded:
-    # Of all the sizes that libjpeg offers, in eighths, the least that is not below these: this one.
-    down, across = -(-header.height // factor), -(-header.width // factor)
-    image = simplejpeg.decode_jpeg(data, "RGB", min_height=down, min_width=across, min_factor=factor)
     height, width = upright_size(header)
-    image = upright(image, header.orientation)
+    image = upright(decode_smaller(data, header.height, header.width, factor), header.orientation)
     # The last row and column may stand for fewer pixels than the others; turned, they may come first.
     late_top, late_left = begins_late(header.orientation)
     top = image.shape[0] - height / factor if late_top else 0.0

@@ -7,11 +7,12 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from fuzzing import decoding, frames, plans, resampling
+from fuzzing import decoding, eighths, frames, plans, resampling
 from fuzzing.runner import Recorder, fuzz, recorded
 
 TARGETS = {
     "decode": decoding.target,
+    "eighth": eighths.target,
     "frames": frames.target,
     "plan": plans.target,
     "resample": resampling.target,

@@ -1,4 +1,4 @@
-"""The shared library that resample.c is compiled to when headrace is installed.
+"""The shared library that the sources in C are compiled to when headrace is installed.
 
 Standard library only, since it also runs in the build, where there is nothing else.
 """
@@ -14,9 +14,9 @@ import sysconfig
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-LIBRARY = FOLDER / "resample.so"
+LIBRARY = FOLDER / "native.so"
 """Beside its sources, also in a checkout that is installed as editable; ignored by git."""
-SOURCE = FOLDER / "resample.c"
+SOURCES = tuple(sorted(FOLDER.glob("*.c")))
 FLAGS = ("-std=c11", "-O3", "-fPIC", "-shared", "-ffp-contract=off")
 """Any processor of its kind can run what comes out, and multiplications are not fused: weights must be Pillow's."""
 
@@ -24,7 +24,7 @@ FLAGS = ("-std=c11", "-O3", "-fPIC", "-shared", "-ffp-contract=off")
 def sources_digest() -> str:
     """A hash of the sources, which the library carries, so that one built from others is told apart."""
     digest = hashlib.sha256()
-    for path in (SOURCE, *sorted(FOLDER.glob("*.h"))):
+    for path in (*SOURCES, *sorted(FOLDER.glob("*.h"))):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -40,7 +40,7 @@ def compile_library(command: list[str], target: Path, *flags: str) -> None:
     """Raises subprocess.CalledProcessError, with what the compiler said in `stderr`."""
     definition = f'-DSOURCES="{sources_digest()}"'
     subprocess.run(
-        [*command, *FLAGS, *flags, definition, "-o", str(target), str(SOURCE)],
+        [*command, *FLAGS, *flags, definition, "-o", str(target), *map(str, SOURCES)],
         check=True,
         capture_output=True,
         text=True,

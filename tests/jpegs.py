@@ -1,0 +1,40 @@
+"""Small baseline JPEGs of every kind that is read in C."""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
+
+
+def smooth(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
+    """(height, width, 3), uint8: colours that change slowly, with a little noise on them."""
+    generator = np.random.default_rng(seed)
+    coarse = generator.integers(0, 256, (height // 8 + 2, width // 8 + 2, 3), np.uint8)
+    fine = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BILINEAR), np.int16)
+    mixed: NDArray[np.uint8] = np.clip(fine + generator.integers(-9, 10, fine.shape), 0, 255).astype(np.uint8)
+    return mixed
+
+
+def encoded(pixels: NDArray[np.uint8], mode: str | None = None, **options: Any) -> bytes:
+    """As JPEG, with Pillow's options; of one channel, (height, width), it is gray."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+def encoded_variously() -> Iterator[bytes]:
+    """Both sizes leave units of the scan that are only partly the picture's."""
+    restarts: tuple[dict[str, int], ...] = ({}, {"restart_marker_blocks": 2}, {"restart_marker_rows": 1})
+    kinds = itertools.product(("4:4:4", "4:2:2", "4:2:0"), (10, 60, 95), (False, True), restarts)
+    for number, (subsampling, quality, optimize, restart) in enumerate(kinds):
+        pixels = smooth(*((73, 90) if number % 2 else (64, 121)), seed=number)
+        yield encoded(pixels, subsampling=subsampling, quality=quality, optimize=optimize, **restart)
+    yield encoded(smooth(70, 99)[:, :, 0], quality=80)

@@ -1,0 +1,143 @@
+"""An eighth of a JPEG, decoded in C, is what libjpeg-turbo makes of it, and anything unusual is left to that."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import simplejpeg
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jpegs import encoded, encoded_variously, smooth
+from numpy.typing import NDArray
+
+from headrace_server import jpeg
+from headrace_server.decode import Decoded, decode_scaled
+from headrace_server.native import eighth_decoder
+
+DECODER = eighth_decoder()
+pytestmark = pytest.mark.skipif(DECODER is None, reason="not compiled")
+
+
+def by_libjpeg(data: bytes, height: int, width: int) -> NDArray[np.uint8]:
+    down, across = -(-height // 8), -(-width // 8)
+    return simplejpeg.decode_jpeg(data, "RGB", min_height=down, min_width=across, min_factor=8)  # type: ignore[no-any-return]
+
+
+def in_c(data: bytes, height: int, width: int) -> NDArray[np.uint8] | None:
+    assert DECODER is not None
+    return DECODER(data, -(-height // 8), -(-width // 8))
+
+
+def check(data: bytes, height: int, width: int) -> None:
+    image = in_c(data, height, width)
+    assert image is not None
+    assert np.array_equal(image, by_libjpeg(data, height, width))
+
+
+def test_the_decoder_is_in_use() -> None:
+    assert jpeg.NATIVE is not None
+
+
+def test_every_kind_of_baseline_jpeg_is_decoded_to_libjpegs_pixels() -> None:
+    for data in encoded_variously():
+        height, width, *_ = simplejpeg.decode_jpeg_header(data)
+        check(data, height, width)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    height=st.integers(57, 200),  # of less than 8 pixels in the result, libjpeg has several sizes that fit
+    width=st.integers(57, 200),
+    quality=st.integers(1, 100),
+    subsampling=st.sampled_from(["4:4:4", "4:2:2", "4:2:0"]),
+    contrast=st.sampled_from([1, 128, 255]),
+    options=st.sampled_from([{}, {"restart_marker_blocks": 3}, {"optimize": True}, {"comment": b"x"}]),
+)
+def test_any_size_and_quality_is(
+    height: int, width: int, quality: int, subsampling: str, contrast: int, options: dict[str, Any]
+) -> None:
+    """Of the highest contrast, each pixel's channels are 0 or 255."""
+    pixels = smooth(height, width, seed=height * width)
+    pixels = (pixels // contrast * contrast).astype(np.uint8)
+    check(encoded(pixels, quality=quality, subsampling=subsampling, **options), height, width)
+
+
+def test_brightness_of_half_the_height_of_its_colours_is_decoded() -> None:
+    """Pillow does not write it, but cameras that turn pictures do: 1x2 in place of 2x1."""
+    data = bytearray(encoded(np.full((64, 96, 3), 90, np.uint8), subsampling="4:2:2"))
+    frame = data.index(b"\xff\xc0")
+    assert data[frame + 11] == 0x21
+    data[frame + 11] = 0x12
+    data[frame + 5 : frame + 9] = bytes([0, 96, 0, 64])  # as many units, in another arrangement
+    check(bytes(data), 96, 64)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"progressive": True}, {"keep_rgb": True}, {"smooth": 0, "qtables": [[1] * 64, [255] * 64]}],
+    ids=["progressive", "RGB", "rough"],
+)
+def test_unusual_ones_come_out_alike(options: dict[str, Any]) -> None:
+    data = encoded(smooth(80, 120), **options)
+    picture = decode_scaled(data, lambda height, width: 8)
+    assert np.array_equal(picture.image, by_libjpeg(data, 80, 120))
+
+
+def test_progressive_ones_and_other_colours_are_left_to_libjpeg() -> None:
+    pixels = smooth(80, 120)
+    assert in_c(encoded(pixels, progressive=True), 80, 120) is None
+    assert in_c(encoded(pixels, keep_rgb=True), 80, 120) is None
+    assert in_c(encoded(pixels, mode="CMYK"), 80, 120) is None
+
+
+def test_another_size_than_the_files_is_left_to_libjpeg() -> None:
+    data = encoded(smooth(80, 120))
+    assert in_c(data, 80, 129) is None
+    assert in_c(data, 72, 120) is None
+
+
+def test_what_is_cut_off_anywhere_is_left_to_libjpeg() -> None:
+    for options in ({"subsampling": "4:2:0"}, {"subsampling": "4:4:4", "restart_marker_blocks": 1}):
+        data = encoded(smooth(64, 80), **options)
+        check(data + b"whatever comes behind it", 64, 80)
+        assert all(in_c(data[:length], 64, 80) is None for length in range(len(data)))
+
+
+def test_damage_is_left_to_libjpeg_or_does_not_matter() -> None:
+    dice = random.Random(4)
+    seeds = [(data, *simplejpeg.decode_jpeg_header(data)[:2]) for data in encoded_variously()]
+    same = 0
+    for _ in range(4000):
+        data, height, width = dice.choice(seeds)
+        damaged = bytearray(data)
+        for _ in range(dice.choice((1, 1, 2, 5))):
+            where = dice.randrange(2, dice.choice((len(data), 700)))
+            damaged[where] = dice.choice((damaged[where] ^ 1 << dice.randrange(8), 0, 0xFF, 0xD0, 0xD9))
+        image = in_c(bytes(damaged), height, width)
+        if image is not None:
+            same += 1
+            assert np.array_equal(image, by_libjpeg(bytes(damaged), height, width))
+    assert 500 < same < 3500
+
+
+def test_turned_pictures_come_through_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole way, with and without the decoder in C."""
+    data = encoded(smooth(81, 121), exif=b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0")
+    found: list[Decoded] = []
+    for decoder in (DECODER, None):
+        monkeypatch.setattr(jpeg, "NATIVE", decoder)
+        found.append(decode_scaled(data, lambda height, width: 8))
+    assert found[0][1:] == found[1][1:] == (121, 81, 8, 0.0, found[1].left, True)
+    assert np.array_equal(found[0].image, found[1].image)
+
+
+def test_a_decoder_that_gives_other_pixels_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(data: bytes, height: int, width: int) -> NDArray[np.uint8]:
+        return np.zeros((height, width, 3), np.uint8)
+
+    monkeypatch.setattr(jpeg, "eighth_decoder", lambda: wrong)
+    with pytest.warns(RuntimeWarning, match="scales differently"):
+        assert jpeg.fastest() is None
