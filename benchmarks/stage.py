@@ -18,6 +18,8 @@ _STARTS_WITHIN = 90.0
 _SETTLES_WITHIN = 15.0
 _QUIET = 0.1
 """Of a core."""
+_LOOK = 0.25
+"""Seconds."""
 _PATIENCE = 30.0
 """Seconds that a turn may take beyond those it was given: a batch of 32 at 10 images/s takes 3."""
 
@@ -63,7 +65,8 @@ class Stage:
         with contextlib.ExitStack() as stack:
             workers = self._started(case, contenders, results, stack)
             self._first_batches(case, workers, results)
-            self._settle(case)
+            load = self._settle()
+            self.say(f"{case}: all are up, and use {load:.0%} of a core while they wait")
             for number in range(self.rounds):
                 for result, worker in zip(results, workers, strict=True):
                     if worker is not None and "error" not in result and self.time_left:
@@ -104,14 +107,15 @@ class Stage:
                 except Failed as error:
                     self._failed(case, result, error)
 
-    def _settle(self, case: str) -> None:
+    def _settle(self) -> float:
         """Waits until nobody works any more: everybody has filled their queues, and waits for their turn."""
         deadline, load = time.monotonic() + _SETTLES_WITHIN, 1.0
         while load > _QUIET and time.monotonic() < deadline:
-            load = _load(0.5)
-        self.say(f"{case}: all are up, and use {load:.0%} of a core while they wait")
+            load = _load(_LOOK)
+        return load
 
     def _turn(self, place: str, worker: Worker, result: dict[str, Any]) -> None:
+        self._settle()  # whoever had the turn before may still work ahead
         try:
             worker.begin(self.warm, self.seconds)
             turn: Turn = worker.answer(self.warm + self.seconds + _PATIENCE)
