@@ -99,6 +99,53 @@ def test_another_size_than_the_files_is_left_to_libjpeg() -> None:
     assert in_c(data, 72, 120) is None
 
 
+def segment(marker: int, content: bytes) -> bytes:
+    return bytes([0xFF, marker]) + (len(content) + 2).to_bytes(2, "big") + content
+
+
+def profile(*pieces: tuple[int, int, bytes]) -> bytes:
+    """Segments with pieces of a colour profile: each one's number, of how many, and content."""
+    return b"".join(segment(0xE2, b"ICC_PROFILE\0" + bytes(piece[:2]) + piece[2]) for piece in pieces)
+
+
+HEADERS = {
+    "a profile": (profile((1, 1, b"abc")), True),
+    "a profile in pieces": (profile((1, 2, b"abc"), (2, 2, b"def")), True),
+    "no profile": (segment(0xE2, b"MPF\0 and more that is not looked at"), True),
+    "a profile's piece 0": (profile((0, 1, b"abc")), False),
+    "a profile's piece 2 of 1": (profile((2, 1, b"abc")), False),
+    "a profile of which a piece is missing": (profile((1, 2, b"abc")), False),
+    "a profile's piece again": (profile((1, 2, b"abc"), (1, 2, b"abc")), False),
+    "a profile's pieces of other profiles": (profile((1, 2, b"abc"), (2, 3, b"abc")), False),
+    "a profile of nothing": (profile((1, 1, b"")), False),
+    "another JFIF": (segment(0xE0, b"JFIF\0\x07\1\0\0\1\0\1\0\0"), False),
+}
+
+
+@pytest.mark.parametrize(("added", "fine"), HEADERS.values(), ids=HEADERS)
+def test_headers_that_libjpeg_warns_of_are_left_to_it(added: bytes, fine: bool) -> None:
+    data = encoded(smooth(64, 80))
+    data = data[:2] + added + data[2:]
+    assert (in_c(data, 64, 80) is not None) == fine
+    if fine:
+        check(data, 64, 80)
+    else:
+        with pytest.raises(ValueError, match="JPEG|JFIF"):
+            by_libjpeg(data, 64, 80)
+
+
+def test_what_libjpeg_refuses_is_left_to_it() -> None:
+    gray = encoded(smooth(64, 80)[:, :, 0])
+    frame = gray.index(b"\xff\xc0")
+    for sampling in (0x00, 0x05, 0x51, 0x0F):
+        assert in_c(gray[: frame + 11] + bytes([sampling]) + gray[frame + 12 :], 64, 80) is None
+    check(gray[: frame + 11] + b"\x23" + gray[frame + 12 :], 64, 80)
+    assert in_c(b"ab" + gray[2:], 64, 80) is None
+    assert in_c(long := encoded(np.zeros((64, 65_500), np.uint8)), 64, 65_500) is not None
+    wider = long.replace((65_500).to_bytes(2, "big"), (65_501).to_bytes(2, "big"), 1)  # of as many blocks
+    assert in_c(wider, 64, 65_501) is None
+
+
 def test_what_is_cut_off_anywhere_is_left_to_libjpeg() -> None:
     for options in ({"subsampling": "4:2:0"}, {"subsampling": "4:4:4", "restart_marker_blocks": 1}):
         data = encoded(smooth(64, 80), **options)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -190,13 +191,22 @@ def test_an_out_of_another_form_is_an_error(out: NDArray[np.uint8]) -> None:
         KERNELS[-1](noise(10, 10, 3), (4, 4), (0, 0, 10, 10), "bilinear", out)
 
 
+@pytest.fixture
+def loaded_anew() -> Iterator[None]:
+    loading.loaded.cache_clear()
+    yield
+    loading.loaded.cache_clear()
+
+
 @needs_library
+@pytest.mark.usefixtures("loaded_anew")
 def test_a_library_of_other_sources_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "sources_digest", lambda: "another")
     with pytest.warns(RuntimeWarning, match="other sources"):
         assert native.resamplers(tall_down_first=True) == []
 
 
+@pytest.mark.usefixtures("loaded_anew")
 def test_a_library_that_cannot_be_loaded_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "native.so").write_bytes(b"\x7fELF of another machine")
     monkeypatch.setattr(loading, "LIBRARY", tmp_path / "native.so")

@@ -12,6 +12,7 @@ from jpegs import encoded_variously
 from fuzzing.mutations import mutated
 from fuzzing.runner import Target
 from headrace_server import native
+from headrace_server.orientation import jpeg_header
 
 _MOST_MIB = 64
 _MOST_PIXELS = 2**20
@@ -28,11 +29,11 @@ def target() -> Iterator[Target]:
 
 
 def run(data: bytes) -> str:
-    try:
-        height, width, *_ = simplejpeg.decode_jpeg_header(data)
-    except ValueError:
+    header = jpeg_header(data)
+    if _DECODER is None or header is None:
         return "refused"
-    if _DECODER is None or min(height, width) < _LEAST_SIDE or height * width > _MOST_PIXELS:
+    height, width = header.height, header.width
+    if min(height, width) < _LEAST_SIDE or height * width > _MOST_PIXELS:
         return "refused"
     down, across = -(-height // 8), -(-width // 8)
     image = _DECODER(data, down, across)

@@ -57,7 +57,7 @@ static int restart(struct picture *picture) {
         return 0;
     *bits = (struct bits){.next = bits->next + 2, .end = bits->end};
     memset(picture->last, 0, sizeof picture->last);
-    picture->until_restart = picture->headers.interval;
+    picture->until_restart = picture->headers.interval - 1;
     return 1;
 }
 
@@ -85,7 +85,7 @@ static inline int read_quarters(struct picture *picture, int64_t x) {
         return 0;
     int wild = 0;
     for (int i = 1; i <= 2; i++) {
-        const int first = (picture->last[i] += sums[i - 1][FIRST]) * component[i].quantization[0];
+        const int first = (picture->last[i] += sums[i - 1][DIFFERENCE]) * component[i].quantization[0];
         uint8_t *const *rows = picture->rows[i];
         wild |= quarter(sums[i - 1], first, picture->colours.levels, rows[0] + 2 * x, rows[1] + 2 * x);
     }
@@ -104,9 +104,8 @@ static inline int read_unit(struct picture *picture, int64_t x) {
 
 static int read_units(struct picture *picture, int64_t count) {
     for (int64_t x = 0; x < count; x++) {
-        if (picture->headers.interval && !picture->until_restart && !restart(picture))
+        if (picture->headers.interval && !picture->until_restart-- && !restart(picture))
             return 0;
-        picture->until_restart--;
         if (!read_unit(picture, x))
             return 0;
     }
@@ -154,8 +153,8 @@ static int read_picture(struct picture *picture, const uint8_t *data, int64_t si
     return read_rows(picture, height, width, out);
 }
 
-/* Makes `out`, height x width x 3 bytes, of a JPEG with sides of 8 times as much, or up to 7 pixels less. For any number
- * of threads at once; holds no memory when it returns. */
+/* Makes `out`, height x width x 3 bytes, of a JPEG with sides of 8 times as much, or up to 7 pixels less; where it is
+ * UNUSUAL, `out` may have been written to. For any number of threads at once; holds no memory when it returns. */
 int headrace_eighth(const uint8_t *data, int64_t size, uint8_t *out, int64_t height, int64_t width) {
     struct picture *picture = calloc(1, sizeof *picture);
     if (!picture)

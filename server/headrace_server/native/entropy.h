@@ -6,9 +6,9 @@ enum { END_OF_BLOCK = 0x00, SIXTEEN_ZEROS = 0xf0 };
 /* Bits of data in which each byte 0xff is followed by a 0 that does not count, up to a marker or the end. */
 struct bits {
     const uint8_t *next, *end;
-    uint64_t held; /* the next bit is the highest; `count` of them are valid */
+    uint64_t held; /* the next bit is the highest; `count` of them are valid, and behind these may be some of the next byte */
     int count;
-    int made_up; /* zeros behind the last real bit, the last of those held */
+    int made_up; /* how many zeros were put behind the last real bit, until now */
 };
 
 static uint64_t eight_bytes(const uint8_t *bytes) {
@@ -37,7 +37,7 @@ static void hold_one_by_one(struct bits *bits) {
 static inline void hold(struct bits *bits) {
     const uint64_t ones = 0x0101010101010101, highest = 0x8080808080808080;
     const uint64_t word = bits->end - bits->next >= 8 ? eight_bytes(bits->next) : ~(uint64_t)0;
-    if (word & highest & (~word - ones)) { /* a byte is 0xff */
+    if (word & highest & (~word - ones)) { /* a byte is 0xff, or fewer than eight are left */
         struct bits copy = {bits->next, bits->end, bits->held, bits->count, bits->made_up};
         hold_one_by_one(&copy); /* a copy, so that what the caller has can lie in registers */
         bits->next = copy.next;

@@ -23,7 +23,7 @@ static uint16_t one_skip(const struct huffman *table, int bits) {
     return (uint16_t)(step.length | step.passed << 6 | (step.ended ? ENDED : 0));
 }
 
-/* Of a last coefficient no end is said, so a skip stops before it. */
+/* Behind a block's last coefficient no end is said, so a skip stops before that. */
 static uint16_t many_skips(const uint16_t single[1 << WINDOW], int bits) {
     unsigned all = 0;
     while (!(all & ENDED)) {

@@ -1,9 +1,9 @@
 /* The headers of a baseline JPEG (ITU-T T.81, annex B) of one component, or of brightness and two colours. */
 
-enum { TABLES = 4, MOST_COMPONENTS = 3 };
+enum { TABLES = 4, MOST_COMPONENTS = 3, MOST_ACROSS = 4, MOST_SIDE = 65500 }; /* the last two are libjpeg's */
 enum {
-    BASELINE = 0xc0, EXTENDED = 0xc1, CODES = 0xc4, RESTART = 0xd0, END = 0xd9, SCAN = 0xda, QUANTIZATION = 0xdb,
-    INTERVAL = 0xdd, APPLICATION = 0xe0, ADOBE = 0xee, COMMENT = 0xfe
+    BASELINE = 0xc0, EXTENDED = 0xc1, CODES = 0xc4, RESTART = 0xd0, START = 0xd8, END = 0xd9, SCAN = 0xda,
+    QUANTIZATION = 0xdb, INTERVAL = 0xdd, APPLICATION = 0xe0, PROFILE = 0xe2, ADOBE = 0xee, COMMENT = 0xfe
 };
 
 struct component {
@@ -16,6 +16,7 @@ struct headers {
     int64_t height, width;
     int components, jfif, adobe; /* `adobe`: its number of the colours' transform, -1 without one */
     int interval; /* so many units lie between two restarts; 0: there are none */
+    int profile_pieces, of_pieces; /* of a colour profile: how many there were, and are to be */
     struct component component[MOST_COMPONENTS];
     uint16_t quantization[TABLES][COEFFICIENTS]; /* in zigzag order; it begins with 0 where there is none */
     struct huffman huffman[2][TABLES];
@@ -64,16 +65,20 @@ static int read_frame(struct headers *headers, const uint8_t *at, int64_t size) 
     const int components = headers->components = at[5];
     if ((components != 1 && components != 3) || size != 6 + 3 * components)
         return 0;
+    if (headers->height > MOST_SIDE || headers->width > MOST_SIDE)
+        return 0;
     for (int i = 0; i < components; i++, at += 3) {
         struct component *component = &headers->component[i];
         component->id = at[6];
-        component->across = components == 1 ? 1 : at[7] >> 4;
-        component->down = components == 1 ? 1 : at[7] & 15;
-        const int most = i ? 1 : 2;
+        component->across = at[7] >> 4;
+        component->down = at[7] & 15;
+        const int most = components == 1 ? MOST_ACROSS : i ? 1 : 2;
         if (component->across < 1 || component->across > most || component->down < 1 || component->down > most ||
             at[8] >= TABLES)
             return 0;
         component->quantization = headers->quantization[at[8]];
+        if (components == 1)
+            component->across = component->down = 1; /* whatever it says: a scan of one component goes by blocks */
     }
     return 1;
 }
@@ -116,6 +121,15 @@ static int colours_are_ycc(const struct headers *headers) {
     return component[0].id == 1 && component[1].id == 2 && component[2].id == 3;
 }
 
+/* A piece of a colour profile; of pieces that are not in order libjpeg warns, or may. */
+static int read_profile(struct headers *headers, const uint8_t *at, int64_t size) {
+    if (size < 14 || memcmp(at, "ICC_PROFILE", 12))
+        return 1;
+    if (!headers->profile_pieces)
+        headers->of_pieces = at[13];
+    return size > 14 && at[12] == ++headers->profile_pieces && at[13] == headers->of_pieces;
+}
+
 static int read_segment(struct headers *headers, int marker, const uint8_t *at, int64_t size) {
     switch (marker) {
     case QUANTIZATION:
@@ -126,7 +140,8 @@ static int read_segment(struct headers *headers, int marker, const uint8_t *at, 
     case EXTENDED:
         return read_frame(headers, at, size);
     case SCAN:
-        return read_scan(headers, at, size) && colours_are_ycc(headers);
+        return read_scan(headers, at, size) && colours_are_ycc(headers) &&
+               headers->profile_pieces == headers->of_pieces;
     case INTERVAL:
         headers->interval = size == 2 ? two_bytes(at) : 0;
         return size == 2;
@@ -135,6 +150,8 @@ static int read_segment(struct headers *headers, int marker, const uint8_t *at, 
             return 1;
         headers->jfif = 1;
         return at[5] == 1; /* of others libjpeg warns */
+    case PROFILE:
+        return read_profile(headers, at, size);
     case ADOBE:
         if (size >= 12 && !memcmp(at, "Adobe", 5))
             headers->adobe = at[11];
@@ -146,8 +163,10 @@ static int read_segment(struct headers *headers, int marker, const uint8_t *at, 
 
 /* Everything up to the scan's bits: where these begin, or NULL for what is out of the ordinary. */
 static const uint8_t *read_headers(struct headers *headers, const uint8_t *data, int64_t size) {
-    const uint8_t *const end = data + size, *at = data + (size < 2 ? size : 2);
-    int marker = 0;
+    if (size < 2 || data[0] != 0xff || data[1] != START)
+        return NULL;
+    const uint8_t *const end = data + size, *at = data + 2;
+    int marker = START;
     headers->adobe = -1;
     while (marker != SCAN) {
         if (end - at < 4 || at[0] != 0xff)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import warnings
+from functools import cache
 
 from .library import LIBRARY, sources_digest
 
 
+@cache
 def loaded() -> ctypes.CDLL | None:
     """The library, unless it is not there, or cannot be used here, which is warned of: it costs much speed."""
     if not LIBRARY.exists():

@@ -3,7 +3,7 @@
  * It uses rows and columns 0, 1, 3, 5 and 7 of the coefficients only. Its first pass, down the columns, makes for each of
  * these a sum of what is even, row 0, and one of what is odd: sums 0 to 4, and 5 to 9. */
 
-enum { SIDE = 8, COLUMNS = 5, UNUSED = 2 * COLUMNS, FIRST, SUMS };
+enum { SIDE = 8, COLUMNS = 5, UNUSED = 2 * COLUMNS, DIFFERENCE, SUMS };
 enum { FRACTION = 13, EVEN = FRACTION + 2, DOWN_BITS = FRACTION, ACROSS_BITS = FRACTION + 7 };
 enum { NARROW = 10, NARROW_AT_ONCE = 56 / NARROW };
 
@@ -26,6 +26,19 @@ static inline int is_wild(int coefficient) {
     return (coefficient + MOST_VALUE) & ~(2 * MOST_VALUE + 1);
 }
 
+/* To the next place: up and to the right, or down and to the left, and along the sides. */
+static void zigzag(int *row, int *column) {
+    const int up = (*row + *column) % 2 == 0;
+    int *const onward = up ? column : row, *const back = up ? row : column;
+    if (*onward == SIDE - 1) {
+        ++*back;
+        return;
+    }
+    ++*onward;
+    if (*back > 0)
+        --*back;
+}
+
 static void plan_sums(struct quarters *quarters, const uint16_t *quantization) {
     static const int8_t column_of[SIDE] = {0, 1, -1, 2, -1, 3, -1, 4};
     int row = 0, column = 0;
@@ -33,15 +46,9 @@ static void plan_sums(struct quarters *quarters, const uint16_t *quantization) {
         const int used = column_of[column] >= 0 && column_of[row] >= 0;
         quarters->sum[k] = (uint8_t)(used ? column_of[column] + (row ? COLUMNS : 0) : UNUSED);
         quarters->weight[k] = used ? quantization[k] * (row ? ODD[row] : 1 << EVEN) : 0;
-        const int up = (row + column) % 2 == 0; /* zigzag: up and to the right, or down and to the left */
-        if (up ? column == SIDE - 1 : row == SIDE - 1)
-            up ? row++ : column++;
-        else if (up ? row == 0 : column == 0)
-            up ? column++ : row++;
-        else
-            row += up ? -1 : 1, column += up ? 1 : -1;
+        zigzag(&row, &column);
     }
-    quarters->sum[0] = FIRST;
+    quarters->sum[0] = DIFFERENCE;
     quarters->weight[0] = 1;
 }
 
@@ -120,7 +127,7 @@ static inline int32_t shifted(int32_t value, int count) {
 }
 
 /* The second pass, across: one row of the two, of which `down` is what the first pass made. Not 0 if it is wild. */
-static inline int across(const int32_t down[COLUMNS], const uint8_t levels[LEVELS], uint8_t *pixels) {
+static inline int make_row(const int32_t down[COLUMNS], const uint8_t levels[LEVELS], uint8_t *pixels) {
     const int32_t even = down[0] * (1 << EVEN);
     const int32_t odd = down[1] * ODD[1] + down[2] * ODD[3] + down[3] * ODD[5] + down[4] * ODD[7];
     int wild = 0;
@@ -140,5 +147,5 @@ static inline int quarter(const int32_t sums[SUMS], int first, const uint8_t lev
         down[0][i] = shifted(even + odd, DOWN_BITS);
         down[1][i] = shifted(even - odd, DOWN_BITS);
     }
-    return across(down[0], levels, above) | across(down[1], levels, below);
+    return make_row(down[0], levels, above) | make_row(down[1], levels, below);
 }
