@@ -130,7 +130,7 @@ def test_headers_that_libjpeg_warns_of_are_left_to_it(added: bytes, fine: bool) 
     if fine:
         check(data, 64, 80)
     else:
-        with pytest.raises(ValueError, match="JPEG|JFIF"):
+        with pytest.raises(ValueError, match=r"JPEG|JFIF"):
             by_libjpeg(data, 64, 80)
 
 
