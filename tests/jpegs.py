@@ -32,7 +32,7 @@ def encoded(pixels: NDArray[np.uint8], mode: str | None = None, **options: Any) 
 
 def encoded_variously() -> Iterator[bytes]:
     """Both sizes leave units of the scan that are only partly the picture's."""
-    restarts: tuple[dict[str, int], ...] = ({}, {"restart_marker_blocks": 2}, {"restart_marker_rows": 1})
+    restarts: tuple[dict[str, Any], ...] = ({}, {"restart_marker_blocks": 2}, {"restart_marker_rows": 1})
     kinds = itertools.product(("4:4:4", "4:2:2", "4:2:0"), (10, 60, 95), (False, True), restarts)
     for number, (subsampling, quality, optimize, restart) in enumerate(kinds):
         pixels = smooth(*((73, 90) if number % 2 else (64, 121)), seed=number)
