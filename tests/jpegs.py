@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
+from fuzzing import bombs
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -25,9 +25,7 @@ def smooth(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
 
 def encoded(pixels: NDArray[np.uint8], mode: str | None = None, **options: Any) -> bytes:
     """As JPEG, with Pillow's options; of one channel, (height, width), it is gray."""
-    file = io.BytesIO()
-    Image.fromarray(pixels).convert(mode).save(file, "JPEG", **options)
-    return file.getvalue()
+    return bombs.encoded(Image.fromarray(pixels).convert(mode), "JPEG", **options)
 
 
 def encoded_variously() -> Iterator[bytes]:
