@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from fuzzing import bombs
 from numpy.typing import NDArray
 from PIL import Image
-
-Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
 
 
 def smooth(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
