@@ -4,16 +4,7 @@
 #include <stdio.h>
 
 #include "eighth.c"
-
-static uint64_t state = 88172645463325252u;
-
-/* Marsaglia's xorshift. */
-static uint64_t draw(uint64_t below) {
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return state % below;
-}
+#include "xorshift.h"
 
 static uint8_t *read_file(const char *path, size_t *size) {
     uint8_t *data = malloc(1 << 20);

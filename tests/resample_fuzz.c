@@ -4,16 +4,7 @@
 #include <stdio.h>
 
 #include "resample.c"
-
-static uint64_t state = 88172645463325252u;
-
-/* Marsaglia's xorshift. */
-static uint64_t draw(uint64_t below) {
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return state % below;
-}
+#include "xorshift.h"
 
 /* Small ones above all, and now and then one that is long. */
 static int64_t side(void) {
