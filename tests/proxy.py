@@ -79,6 +79,7 @@ class Proxy:
         self.harm, self.asked, self._target, self._reset = harm, asked, port, reset
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets: list[socket.socket] = []
+        self._closed, self._lock = False, threading.Lock()
         self.accepted = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -90,10 +91,11 @@ class Proxy:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self._listener.close()
-        for each in self._sockets:
+        with self._lock:
+            self._closed = True  # a connection that is being accepted is closed by whoever accepts it
+        for each in (self._listener, *self._sockets):
             with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+                each.shutdown(socket.SHUT_RDWR)  # it also wakes the thread that waits; to close it does not
             each.close()
 
     def _accept(self) -> None:
@@ -108,7 +110,12 @@ class Proxy:
             except OSError:
                 client.close()
                 continue
-            self._sockets += [client, server]
+            with self._lock:
+                if self._closed:
+                    client.close()
+                    server.close()
+                    return
+                self._sockets += [client, server]
             threading.Thread(target=self._pass_on, args=(client, server, self.asked), daemon=True).start()
             threading.Thread(target=self._pass_on, args=(server, client, self.harm), daemon=True).start()
 

@@ -98,11 +98,12 @@ def test_a_lack_of_memory_is_no_fault_of_the_images(kind: str) -> None:
     assert done.stderr.splitlines()[-1].startswith(("MemoryError", "numpy._core._exceptions._ArrayMemoryError"))
 
 
-def test_neither_is_a_png_that_zlib_has_no_memory_to_begin_with(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("code", [-8, -9])
+def test_neither_is_a_png_that_zlib_has_no_memory_for(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """By Pillow's own words, for which the machine above must run out at one call among thousands."""
 
     def load(_: object) -> None:
-        raise ImageFile._get_oserror(-8, encoder=False)
+        raise ImageFile._get_oserror(code, encoder=False)
 
     monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", load)
     with pytest.raises(MemoryError):

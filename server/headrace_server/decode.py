@@ -43,8 +43,8 @@ _SIGNATURES = (
     (b"BM", "BMP"),
     *((prefix, "TIFF") for prefix in TiffImagePlugin.PREFIXES),
 )
-_NO_ZLIB = "codec configuration error"
-"""What Pillow says of a PNG where zlib cannot begin, for which it only needs memory."""
+_NO_MEMORY = ("codec configuration error", "out of memory")
+"""What Pillow says of a PNG where zlib cannot begin, for which it only needs memory, or cannot go on."""
 _UNREADABLE_EXIF = (struct.error, SyntaxError, ValueError, TypeError, KeyError, IndexError, OSError, ZeroDivisionError)
 
 
@@ -190,8 +190,8 @@ def _decode_with_pillow(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
     except UnidentifiedImageError as error:
         raise DecodeError(f"a damaged or unsupported {kind} header, in {len(data):,} bytes") from error
     except Exception as error:
-        if kind == "PNG" and _NO_ZLIB in str(error):
-            raise MemoryError(f"no memory to begin to unpack a PNG: {error}") from error
+        if kind == "PNG" and any(words in str(error) for words in _NO_MEMORY):
+            raise MemoryError(f"no memory to unpack a PNG: {error}") from error
         found = f"{type(error).__name__}: {error}".removesuffix(": ")
         raise DecodeError(f"a damaged, truncated or unsupported {kind} of {len(data):,} bytes ({found})") from error
 
