@@ -1,7 +1,8 @@
-"""Ctrl-C while the main thread waits inside C++, where Python's own handler cannot run.
+"""Ctrl-C while the main thread is inside C++, where Python's own handler cannot run, or what it raises would be lost.
 
 Python notes a signal at once, and raises KeyboardInterrupt when the main thread next runs Python. It does not while it
-waits in TensorFlow for a batch; so whoever makes that batch, in another thread, must notice and give up.
+waits in TensorFlow for a batch; so whoever makes that batch, in another thread, must notice and give up. Where
+TensorFlow calls Python in the main thread itself, it would make an error of its own of a KeyboardInterrupt.
 """
 
 from __future__ import annotations
@@ -9,18 +10,87 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+Caller = Callable[[FrameType | None], FrameType | None]
+"""Finds who has called the C++ that has called a frame, where it would swallow what is raised there; else None."""
 
 _pipe: tuple[int, int] | None = None
 _count = 0
 _lock = threading.Lock()
+_caller: Caller | None = None
 
 
-def watch() -> None:
-    """Begins to count. Does nothing outside the main thread, or where an event loop reads the signals already."""
-    global _pipe
-    if _pipe is not None or threading.current_thread() is not threading.main_thread():
+def watch(caller: Caller) -> None:
+    """Begins to count, and to raise KeyboardInterrupt where it is not swallowed, unless the user has a handler.
+
+    Does nothing outside the main thread; and does not count where an event loop reads the signals already.
+    """
+    global _caller
+    if threading.current_thread() is not threading.main_thread():
         return
+    _caller = caller
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
+    if _pipe is None:
+        _open_pipe()
+
+
+def count() -> int:
+    """How often Ctrl-C came since `watch`, where it raises KeyboardInterrupt: a handler of the user's may go on."""
+    global _count
+    with _lock, contextlib.suppress(BlockingIOError):
+        while _pipe is not None and (signals := os.read(_pipe[0], 4096)):
+            if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, _interrupt):
+                _count += signals.count(signal.SIGINT)
+    return _count
+
+
+def raise_in(frame: FrameType, error: BaseException) -> None:
+    """Raises `error` in a frame further up in this thread, as soon as what it has called is over.
+
+    By the means of a debugger that is told to stop there.
+    """
+    if not isinstance(sys.gettrace(), _Raiser):
+        frame.f_trace = _Raiser(frame, error)
+        frame.f_trace_opcodes = True
+        sys.settrace(frame.f_trace)
+
+
+class _Raiser:
+    """Traces until a frame goes on, and raises an error in it."""
+
+    def __init__(self, frame: FrameType, error: BaseException) -> None:
+        self._frame, self._error = frame, error
+        self._before = sys.gettrace(), frame.f_trace, frame.f_trace_opcodes
+
+    def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
+        if frame is self._frame:
+            trace, frame.f_trace, frame.f_trace_opcodes = self._before
+            sys.settrace(trace)
+            try:
+                raise self._error
+            finally:
+                del self._error  # or it would refer to itself, by its traceback and this frame
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Python's own handler, but that what would be swallowed is raised where it is not."""
+    global _count
+    caller = _caller and _caller(frame)
+    if caller is None:
+        raise KeyboardInterrupt
+    if _pipe is None:
+        _count += 1
+    raise_in(caller, KeyboardInterrupt())
+
+
+def _open_pipe() -> None:
+    global _pipe
     reader, writer = os.pipe()
     for end in (reader, writer):
         os.set_blocking(end, False)
@@ -32,16 +102,6 @@ def watch() -> None:
         return
     _pipe = reader, writer
     os.register_at_fork(after_in_child=_forget)
-
-
-def count() -> int:
-    """How often Ctrl-C came since `watch`, where it raises KeyboardInterrupt: a handler of the user's may go on."""
-    global _count
-    with _lock, contextlib.suppress(BlockingIOError):
-        while _pipe is not None and (signals := os.read(_pipe[0], 4096)):
-            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-                _count += signals.count(signal.SIGINT)
-    return _count
 
 
 def _forget() -> None:

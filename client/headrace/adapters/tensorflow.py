@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,8 @@ try:
     import tensorflow as tf
 except ImportError as error:
     raise UsageError('to_tf needs TensorFlow: pip install "headrace[tensorflow]"') from error
+
+from .generator import from_generator
 
 if TYPE_CHECKING:
     from ..dataset import Dataset
@@ -40,20 +42,21 @@ def to_tf(dataset: Dataset, *, repeat: bool) -> tf.data.Dataset:
         columns.append(Output(VALID, "bool", ()))
     at_beginning = _at_beginning(dataset)
 
-    def generate() -> Iterator[Any]:
+    def generate() -> Generator[Any, None, None]:
         if at_beginning and not repeat and not _at_beginning(dataset):
             raise UsageError("the state was loaded after to_tf() had counted a full epoch; call to_tf() again after it")
         return _batches(dataset, columns, forever=repeat)
 
-    interrupts.watch()
-    batches = tf.data.Dataset.from_generator(generate, output_signature=_signature(columns))
+    batches = from_generator(generate, _signature(columns))
     # TensorFlow runs no function for these two, which only pick among what they are given.
     batches = batches.filter(lambda there, *_: there).map(_shaped(dataset, columns))
     if repeat:
         batches = batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
     elif at_beginning:
         batches = batches.apply(tf.data.experimental.assert_cardinality(len(dataset)))
-    return batches.with_options(_options())
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return batches.with_options(options)
 
 
 def _at_beginning(dataset: Dataset) -> bool:
@@ -62,7 +65,7 @@ def _at_beginning(dataset: Dataset) -> bool:
     return start.samples == 0 and start.epoch % (dataset.options.epochs or 1) == 0
 
 
-def _batches(dataset: Dataset, columns: list[Output], *, forever: bool) -> Iterator[Any]:
+def _batches(dataset: Dataset, columns: list[Output], *, forever: bool) -> Generator[Any, None, None]:
     """A pass's batches; and something that is filtered out whenever there was none for a moment.
 
     TensorFlow cannot end a pipeline while its generator waits, as it may for a thread that a user's own prefetch has
@@ -103,12 +106,3 @@ def _shaped(dataset: Dataset, outputs: list[Output]) -> Any:
         return columns[0] if len(columns) == 1 else columns
 
     return shaped
-
-
-def _options() -> tf.data.Options:
-    options = tf.data.Options()
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    # What TensorFlow would run ahead by itself counts batches that the trainer has not got.
-    options.experimental_optimization.inject_prefetch = False
-    options.experimental_optimization.map_parallelization = False
-    return options

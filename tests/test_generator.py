@@ -1,0 +1,202 @@
+"""TensorFlow's from_generator, in the thread that asks: passes, ends, errors, and signals that come meanwhile."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # TensorFlow's own, while it is imported
+    import tensorflow as tf
+
+from headrace.adapters import generator
+from headrace.adapters.generator import from_generator
+
+SPECS = tf.TensorSpec((), tf.int64), tf.TensorSpec((None, 2), tf.float32)
+
+
+class Passes:
+    """Generates pairs of arrays, and notes which passes are open and which threads generated."""
+
+    def __init__(self, length: int, end: Callable[[], None] = lambda: None) -> None:
+        self._length, self._end = length, end
+        self.begun = 0
+        self.running = 0
+        self.threads: set[threading.Thread] = set()
+
+    def __call__(self) -> Iterator[Any]:
+        self.begun += 1
+        self.running += 1
+        try:
+            for number in range(self._length):
+                self.threads.add(threading.current_thread())
+                yield np.array(number), np.full((number, 2), number, np.float32)
+            self._end()
+        finally:
+            self.running -= 1
+
+
+def numbers(dataset: Any) -> list[int]:
+    return [int(number) for number, _ in dataset]
+
+
+@pytest.mark.parametrize("length", [0, 1, 5])
+def test_every_pass_has_a_generator_of_its_own(length: int) -> None:
+    passes = Passes(length)
+    dataset = from_generator(passes, SPECS)
+    gc.collect()
+    assert dataset.element_spec == SPECS
+    assert passes.begun == 0
+    assert [numbers(dataset) for _ in range(3)] == [list(range(length))] * 3
+    assert numbers(dataset.repeat(2)) == list(range(length)) * 2
+    assert (passes.begun, passes.running) == (5, 0)
+
+
+def test_the_elements_have_their_shapes_and_values() -> None:
+    for number, array in from_generator(Passes(3), SPECS):
+        assert array.shape == (number, 2)
+        assert array.numpy().tolist() == [[int(number)] * 2] * int(number)
+
+
+def test_the_generator_runs_in_the_thread_that_asks() -> None:
+    passes = Passes(3)
+    numbers(from_generator(passes, SPECS))
+    assert passes.threads == {threading.current_thread()}
+
+
+def test_passes_at_the_same_time_do_not_meet() -> None:
+    passes = Passes(4)
+    dataset = from_generator(passes, SPECS)
+    assert [(int(a), int(b)) for (a, _), (b, _) in zip(dataset, dataset, strict=True)] == [(k, k) for k in range(4)]
+    assert numbers(dataset.take(3).concatenate(dataset)) == [0, 1, 2, 0, 1, 2, 3]
+    zipped = tf.data.Dataset.zip(dataset, dataset.skip(1))
+    assert [(int(a), int(b)) for (a, _), (b, _) in zipped] == [(0, 1), (1, 2), (2, 3)]
+    assert passes.running == 0
+
+
+def test_a_pass_that_is_left_is_closed() -> None:
+    passes = Passes(4)
+    for _ in from_generator(passes, SPECS):
+        break
+    gc.collect()
+    assert (passes.begun, passes.running) == (1, 0)
+
+
+@pytest.mark.parametrize("error", [KeyError, ValueError])
+def test_an_error_ends_its_pass_and_no_other(error: type[Exception]) -> None:
+    def fail() -> None:
+        raise error("of the generator")
+
+    passes = Passes(2, fail)
+    dataset = from_generator(passes, SPECS)
+    for _ in range(2):
+        running = iter(dataset)
+        assert [int(next(running)[0]) for _ in range(2)] == [0, 1]
+        with pytest.raises(tf.errors.OpError, match=f"{error.__name__}: .*of the generator"):
+            next(running)
+        assert passes.running == 0
+        with pytest.raises(StopIteration):
+            next(running)
+
+
+def test_it_works_in_functions_and_behind_further_steps() -> None:
+    @tf.function  # type: ignore[untyped-decorator]
+    def total(dataset: Any) -> Any:
+        return dataset.reduce(np.int64(0), lambda before, element: before + element[0])
+
+    passes = Passes(5)
+    dataset = from_generator(passes, SPECS)
+    assert int(total(dataset)) == 10
+    assert sorted(numbers(dataset.map(lambda *both: both, num_parallel_calls=2).shuffle(3))) == list(range(5))
+    assert numbers(dataset.prefetch(2).filter(lambda number, _: number % 2 == 0)) == [0, 2, 4]
+    strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
+    assert numbers(strategy.experimental_distribute_dataset(dataset)) == list(range(5))
+    assert passes.running == 0
+
+
+def test_a_function_of_the_users_in_the_same_place_is_interrupted_at_once() -> None:
+    """TensorFlow makes an error of its own of it, as it always has."""
+    over = threading.Event()
+
+    def wait(number: Any) -> Any:
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+        assert over.wait(60), "it was not interrupted"
+        return number
+
+    numbers(from_generator(Passes(1), SPECS))  # watches from now on
+    users = tf.data.Dataset.range(1).flat_map(generator._repeated(wait, SPECS[:1]))
+    with pytest.raises(tf.errors.UnknownError, match="KeyboardInterrupt"):
+        next(iter(users.with_options(generator._options())))
+
+
+SIGNALS = """
+import itertools, os, random, signal, sys, threading, time
+import numpy as np, tensorflow as tf
+from headrace import interrupts
+from headrace.adapters.generator import from_generator
+
+def stop(*_):
+    raise SystemExit("stopped")
+signal.signal(signal.SIGTERM, stop)
+random.seed(1)
+wait = float(sys.argv[2])
+
+def numbers():
+    pressed = interrupts.count()
+    for number in itertools.count():
+        yield np.array(number),
+        end = time.monotonic() + wait
+        while time.monotonic() < end:
+            time.sleep(0.01)
+            if interrupts.count() > pressed:
+                raise KeyboardInterrupt
+
+def press():
+    time.sleep(random.uniform(0, 0.02))
+    while True:
+        os.kill(os.getpid(), int(sys.argv[1]))
+        if over.wait(2):
+            break  # TensorFlow loses a few signals, in its own __del__
+
+sys.unraisablehook = lambda _: None
+dataset = from_generator(numbers, (tf.TensorSpec((), tf.int64),))
+for _ in range(int(sys.argv[3])):
+    over = threading.Event()
+    pressing = threading.Thread(target=press)
+    try:
+        for number, in dataset:
+            if number == 0:
+                pressing.start()
+    except BaseException as error:
+        over.set()
+        kind = type(error).__name__
+        del error
+    pressing.join()
+    assert sys.gettrace() is None
+    print(kind)
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "error", "wait", "times"),
+    [
+        (signal.SIGINT, "KeyboardInterrupt", 0, 40),  # in the generator, in TensorFlow, or between the two
+        (signal.SIGINT, "KeyboardInterrupt", 60, 5),
+        (signal.SIGTERM, "SystemExit", 60, 5),
+    ],
+)
+def test_what_a_signal_raises_comes_as_it_is(number: int, error: str, wait: float, times: int) -> None:
+    words = [sys.executable, "-c", SIGNALS, str(int(number)), str(wait), str(times)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=100, check=False)
+    assert done.stdout.split() == [error] * times, done.stderr
