@@ -29,8 +29,9 @@ SPECS = tf.TensorSpec((), tf.int64), tf.TensorSpec((None, 2), tf.float32)
 class Passes:
     """Generates pairs of arrays, and notes which passes are open and which threads generated."""
 
-    def __init__(self, length: int, end: Callable[[], None] = lambda: None) -> None:
-        self._length, self._end = length, end
+    def __init__(self, length: int, end: Callable[[], None] = lambda: None, pauses: int = 0) -> None:
+        """`pauses` is how often there is nothing yet, before every element and before the end."""
+        self._length, self._end, self._pauses = length, end, pauses
         self.begun = 0
         self.running = 0
         self.threads: set[threading.Thread] = set()
@@ -40,8 +41,10 @@ class Passes:
         self.running += 1
         try:
             for number in range(self._length):
+                yield from [None] * self._pauses
                 self.threads.add(threading.current_thread())
                 yield np.array(number), np.full((number, 2), number, np.float32)
+            yield from [None] * self._pauses
             self._end()
         finally:
             self.running -= 1
@@ -51,9 +54,10 @@ def numbers(dataset: Any) -> list[int]:
     return [int(number) for number, _ in dataset]
 
 
+@pytest.mark.parametrize("pauses", [0, 2])
 @pytest.mark.parametrize("length", [0, 1, 5])
-def test_every_pass_has_a_generator_of_its_own(length: int) -> None:
-    passes = Passes(length)
+def test_every_pass_has_a_generator_of_its_own(length: int, pauses: int) -> None:
+    passes = Passes(length, pauses=pauses)
     dataset = from_generator(passes, SPECS)
     gc.collect()
     assert dataset.element_spec == SPECS

@@ -23,37 +23,42 @@ _exiting = False
 def from_generator(generate: Callable[[], Generator[Any, None, None]], specs: Any) -> tf.data.Dataset:
     """A dataset of tuples of arrays, each pass of which runs a generator of its own, closed where the pass is left.
 
-    `specs` are `tf.TensorSpec`, one for each array of a tuple. Its errors come as `tf.errors.OpError`;
-    what a handler of signals raises in it comes as it is. TensorFlow's own runs the generator in another thread, for
-    which the one that asks waits, at every element.
+    `specs` are `tf.TensorSpec`, one for each array of a tuple. A generator that yields None has nothing yet, and is
+    asked again unless TensorFlow wants to end. Its errors come as `tf.errors.OpError`; what a handler of signals raises
+    in it comes as it is. TensorFlow's own runs the generator in another thread, for which the one that asks waits, at
+    every element.
     """
     interrupts.watch(_caller)
     running: dict[int, Iterator[Any]] = {}
     numbers = itertools.count()
 
     def passes() -> Iterator[int]:
-        """The number of a pass; TensorFlow closes this when it drops the pass."""
-        if _exiting:
-            return
+        """The number of a pass, until it is over; TensorFlow closes this when it drops the pass."""
         number = next(numbers)
         with contextlib.closing(generate()) as running[number]:
             try:
-                yield number
+                while number in running and not _exiting:
+                    yield number
             finally:
-                del running[number]
+                running.pop(number, None)
 
     def element(number: Any) -> Any:
-        if _exiting:
-            raise StopIteration
+        """The pass's next element; raises StopIteration where there is none, for the time being or for good."""
         interrupts.watch(_caller)  # again: a notebook takes the handler back with every cell
         try:
-            return next(running[int(number)])
+            found = None if _exiting else next(running[int(number)])
+        except StopIteration:
+            del running[int(number)]
+            raise
         except Exception:
             raise
         except BaseException as error:  # of a handler of signals
             if caller := _caller(sys._getframe()):
                 interrupts.raise_in(caller, error)
             raise
+        if found is None:
+            raise StopIteration
+        return found
 
     numbered = tf.data.Dataset.from_generator(passes, output_signature=tf.TensorSpec((), tf.int64))
     return numbered.flat_map(_repeated(element, specs)).with_options(_options())

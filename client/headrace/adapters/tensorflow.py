@@ -6,8 +6,6 @@ import time
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from headrace_proto.plan import Output
 
 from .. import interrupts
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
 
 _MOMENT = 0.2
 """Seconds."""
-_THERE, _NOT_THERE = np.array(True), np.array(False)
-"""Go through the pipeline beside a batch, and beside what stands in its place where there is none yet."""
 
 
 def to_tf(dataset: Dataset, *, repeat: bool) -> tf.data.Dataset:
@@ -47,9 +43,9 @@ def to_tf(dataset: Dataset, *, repeat: bool) -> tf.data.Dataset:
             raise UsageError("the state was loaded after to_tf() had counted a full epoch; call to_tf() again after it")
         return _batches(dataset, columns, forever=repeat)
 
-    batches = from_generator(generate, _signature(columns))
-    # TensorFlow runs no function for these two, which only pick among what they are given.
-    batches = batches.filter(lambda there, *_: there).map(_shaped(dataset, columns))
+    batches = from_generator(generate, _signature(dataset, columns))
+    if len(columns) == 1:
+        batches = batches.map(lambda column: column)
     if repeat:
         batches = batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
     elif at_beginning:
@@ -66,13 +62,12 @@ def _at_beginning(dataset: Dataset) -> bool:
 
 
 def _batches(dataset: Dataset, columns: list[Output], *, forever: bool) -> Generator[Any, None, None]:
-    """A pass's batches; and something that is filtered out whenever there was none for a moment.
+    """A pass's batches; and None whenever there was none for a moment.
 
     TensorFlow cannot end a pipeline while its generator waits, as it may for a thread that a user's own prefetch has
     started; and while the main thread waits for the pipeline, Ctrl-C is for the generator to notice.
     """
     start, pressed = dataset.start, interrupts.count()
-    nothing = _NOT_THERE, *(np.zeros((0, *column.shape), column.dtype) for column in columns)
     with dataset.prefetched(start, forever=forever) as ready:
         batches = dataset.budget().watch(ready, start)
         while True:
@@ -80,29 +75,18 @@ def _batches(dataset: Dataset, columns: list[Output], *, forever: bool) -> Gener
             while not ready.wait(_MOMENT):
                 if interrupts.count() > pressed:
                     raise KeyboardInterrupt
-                yield nothing
+                yield None
             batch = next(batches, None)
             if batch is None:
                 break
             dataset.receive(batch.state, len(batch.replaced), asked, len(batch["image"]), batch.nbytes)
-            yield _THERE, *(batch[column.name] for column in columns)
+            yield tuple(batch[column.name] for column in columns)
     dataset.finish_pass(start)
 
 
-def _signature(columns: list[Output]) -> Any:
-    specs = (tf.TensorSpec((None, *column.shape), column.dtype, name=column.name) for column in columns)
-    return tf.TensorSpec((), tf.bool), *specs
-
-
-def _shaped(dataset: Dataset, outputs: list[Output]) -> Any:
-    """The columns alone, with the number of samples in a batch where it is always the same."""
+def _signature(dataset: Dataset, columns: list[Output]) -> tuple[tf.TensorSpec, ...]:
+    """The columns, with the number of samples in a batch where it is always the same."""
     sharding = dataset.sharding
     fixed = sharding.tail != "partial" or sharding.samples % sharding.step == 0
     size = sharding.batch_size if fixed else None
-
-    def shaped(_: Any, *columns: Any) -> Any:
-        for column, output in zip(columns, outputs, strict=True):
-            column.set_shape((size, *output.shape))
-        return columns[0] if len(columns) == 1 else columns
-
-    return shaped
+    return tuple(tf.TensorSpec((size, *column.shape), column.dtype, name=column.name) for column in columns)
