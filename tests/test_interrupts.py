@@ -11,9 +11,6 @@ START = """
 import os, signal, socket, sys, threading
 from headrace import interrupts
 
-def watch():
-    interrupts.watch(lambda frame: None)
-
 def press():
     try:
         os.kill(os.getpid(), signal.SIGINT)
@@ -21,22 +18,51 @@ def press():
     except KeyboardInterrupt:
         return "raised"
     return "handled"
+
+said = []
+def inner():
+    said.append(press())
+
+def outer():
+    try:
+        inner()
+        said.append("went on")
+    except KeyboardInterrupt:
+        said.append("raised outside")
+
+def find(frame, name):
+    while frame is not None and frame.f_code.co_name != name:
+        frame = frame.f_back
+    return frame
+
+def caller(frame):
+    return find(frame, "inner") and find(frame, "outer")
 """
 SCRIPTS = {
-    "watch(); print(interrupts.count(), press(), interrupts.count(), press(), interrupts.count())": (
+    "interrupts.watch(); print(interrupts.count(), press(), interrupts.count(), press(), interrupts.count())": (
         "0 raised 1 raised 2"
     ),
     "print(press(), interrupts.count())": "raised 0",
-    "watch(); watch(); print(press(), interrupts.count())": "raised 1",
-    "signal.signal(signal.SIGINT, lambda *_: None); watch()\nprint(press(), interrupts.count())": "handled 0",
+    "interrupts.watch(); interrupts.watch(); print(press(), interrupts.count())": "raised 1",
+    "signal.signal(signal.SIGINT, lambda *_: None); interrupts.watch()\n"
+    "print(press(), interrupts.count())": "handled 0",
     "ours, theirs = socket.socketpair(); ours.setblocking(False)\n"
-    "signal.set_wakeup_fd(ours.fileno()); watch()\n"
+    "signal.set_wakeup_fd(ours.fileno()); interrupts.watch()\n"
     "print(press(), interrupts.count(), signal.set_wakeup_fd(-1) == ours.fileno()); ours.close(); theirs.close()": (
         "raised 0 True"
     ),
-    "watching = threading.Thread(target=watch); watching.start(); watching.join()\n"
+    "watching = threading.Thread(target=interrupts.watch); watching.start(); watching.join()\n"
     "print(press(), interrupts.count())": "raised 0",
-    "watch(); pid = os.fork()\n"
+    "interrupts.redirect(caller); outer(); print(said, press(), interrupts.count(), sys.gettrace())": (
+        "['handled', 'raised outside'] raised 1 None"
+    ),
+    "interrupts.watch(); interrupts.redirect(caller); outer(); print(said, press(), interrupts.count())": (
+        "['handled', 'raised outside'] raised 2"
+    ),
+    "signal.signal(signal.SIGINT, lambda *_: None); interrupts.redirect(caller); outer(); print(said)": (
+        "['handled', 'went on']"
+    ),
+    "interrupts.watch(); pid = os.fork()\n"
     "if pid == 0: press(); os._exit(0)\n"
     "os.waitpid(pid, 0); print(interrupts.count(), press(), interrupts.count())": "0 raised 1",
 }

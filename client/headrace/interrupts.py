@@ -25,19 +25,22 @@ _lock = threading.Lock()
 _caller: Caller | None = None
 
 
-def watch(caller: Caller) -> None:
-    """Begins to count, and to raise KeyboardInterrupt where it is not swallowed, unless the user has a handler.
-
-    Does nothing outside the main thread; and does not count where an event loop reads the signals already.
-    """
-    global _caller
-    if threading.current_thread() is not threading.main_thread():
+def watch() -> None:
+    """Begins to count. Does nothing outside the main thread, or where an event loop reads the signals already."""
+    global _pipe
+    if _pipe is not None or threading.current_thread() is not threading.main_thread():
         return
-    _caller = caller
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _interrupt)
-    if _pipe is None:
-        _open_pipe()
+    reader, writer = os.pipe()
+    for end in (reader, writer):
+        os.set_blocking(end, False)
+    taken = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    if taken != -1:
+        signal.set_wakeup_fd(taken)
+        os.close(reader)
+        os.close(writer)
+        return
+    _pipe = reader, writer
+    os.register_at_fork(after_in_child=_forget)
 
 
 def count() -> int:
@@ -48,6 +51,15 @@ def count() -> int:
             if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, _interrupt):
                 _count += signals.count(signal.SIGINT)
     return _count
+
+
+def redirect(caller: Caller) -> None:
+    """From now on, Ctrl-C is raised in the frame that `caller` finds. Does nothing where the user has a handler."""
+    global _caller
+    if threading.current_thread() is threading.main_thread():
+        _caller = caller
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, _interrupt)
 
 
 def raise_in(frame: FrameType, error: BaseException) -> None:
@@ -79,29 +91,14 @@ class _Raiser:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Python's own handler, but that what would be swallowed is raised where it is not."""
+    """Python's own handler, but that KeyboardInterrupt is raised where it is not swallowed."""
     global _count
     caller = _caller and _caller(frame)
     if caller is None:
         raise KeyboardInterrupt
     if _pipe is None:
-        _count += 1
+        _count += 1  # whoever makes the batch gives up all the same
     raise_in(caller, KeyboardInterrupt())
-
-
-def _open_pipe() -> None:
-    global _pipe
-    reader, writer = os.pipe()
-    for end in (reader, writer):
-        os.set_blocking(end, False)
-    taken = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    if taken != -1:
-        signal.set_wakeup_fd(taken)
-        os.close(reader)
-        os.close(writer)
-        return
-    _pipe = reader, writer
-    os.register_at_fork(after_in_child=_forget)
 
 
 def _forget() -> None:

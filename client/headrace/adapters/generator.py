@@ -28,7 +28,7 @@ def from_generator(generate: Callable[[], Generator[Any, None, None]], specs: An
     in it comes as it is. TensorFlow's own runs the generator in another thread, for which the one that asks waits, at
     every element.
     """
-    interrupts.watch(_caller)
+    interrupts.watch()
     running: dict[int, Iterator[Any]] = {}
     numbers = itertools.count()
 
@@ -44,7 +44,7 @@ def from_generator(generate: Callable[[], Generator[Any, None, None]], specs: An
 
     def element(number: Any) -> Any:
         """The pass's next element; raises StopIteration where there is none, for the time being or for good."""
-        interrupts.watch(_caller)  # again: a notebook takes the handler back with every cell
+        interrupts.redirect(_caller)  # again and again: a notebook takes the handler back with every cell
         try:
             found = None if _exiting else next(running[int(number)])
         except StopIteration:
