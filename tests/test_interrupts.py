@@ -53,8 +53,13 @@ SCRIPTS = {
     ),
     "watching = threading.Thread(target=interrupts.watch); watching.start(); watching.join()\n"
     "print(press(), interrupts.count())": "raised 0",
-    "interrupts.redirect(caller); outer(); print(said, press(), interrupts.count(), sys.gettrace())": (
-        "['handled', 'raised outside'] raised 1 None"
+    "interrupts.redirect(caller); outer(); print(said, press(), sys.gettrace())": (
+        "['handled', 'raised outside'] raised None"
+    ),
+    "def trace(*_): return local\n"
+    "def local(*_): return local\n"
+    "interrupts.redirect(caller); sys.settrace(trace); outer(); print(said, sys.gettrace() is trace)": (
+        "['handled', 'raised outside'] True"
     ),
     "interrupts.watch(); interrupts.redirect(caller); outer(); print(said, press(), interrupts.count())": (
         "['handled', 'raised outside'] raised 2"

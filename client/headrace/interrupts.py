@@ -53,6 +53,11 @@ def count() -> int:
     return _count
 
 
+def unheard(since: int) -> bool:
+    """Whether Ctrl-C came since `count` said so, while the main thread is elsewhere, and cannot hear it."""
+    return threading.current_thread() is not threading.main_thread() and count() > since
+
+
 def redirect(caller: Caller) -> None:
     """From now on, Ctrl-C is raised in the frame that `caller` finds. Does nothing where the user has a handler."""
     global _caller
@@ -62,12 +67,20 @@ def redirect(caller: Caller) -> None:
             signal.signal(signal.SIGINT, _interrupt)
 
 
+def pending() -> bool:
+    """Whether something is to be raised in a frame of this thread, which should come to its end."""
+    return isinstance(sys.gettrace(), _Raiser)
+
+
 def raise_in(frame: FrameType, error: BaseException) -> None:
-    """Raises `error` in a frame further up in this thread, as soon as what it has called is over.
+    """Raises `error` in a frame further up in this thread, as soon as what it has called is over; the last one counts.
 
     By the means of a debugger that is told to stop there.
     """
-    if not isinstance(sys.gettrace(), _Raiser):
+    trace = sys.gettrace()
+    if isinstance(trace, _Raiser):
+        trace.error = error
+    else:
         frame.f_trace = _Raiser(frame, error)
         frame.f_trace_opcodes = True
         sys.settrace(frame.f_trace)
@@ -77,27 +90,34 @@ class _Raiser:
     """Traces until a frame goes on, and raises an error in it."""
 
     def __init__(self, frame: FrameType, error: BaseException) -> None:
-        self._frame, self._error = frame, error
+        self._frame, self.error = frame, error
         self._before = sys.gettrace(), frame.f_trace, frame.f_trace_opcodes
 
     def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
         if frame is self._frame:
-            trace, frame.f_trace, frame.f_trace_opcodes = self._before
-            sys.settrace(trace)
+            frame.f_trace = _Restorer(frame, *self._before)  # type: ignore[assignment]  # it is never called
             try:
-                raise self._error
+                raise self.error
             finally:
-                del self._error  # or it would refer to itself, by its traceback and this frame
+                del self.error  # or it would refer to itself, by its traceback and this frame
+
+
+class _Restorer:
+    """Lets who traced before, a debugger say, trace again; Python drops it, and ends tracing, once a tracer raised."""
+
+    def __init__(self, frame: FrameType, trace: Any, local: Any, opcodes: bool) -> None:
+        self._frame, self._trace, self._local, self._opcodes = frame, trace, local, opcodes
+
+    def __del__(self) -> None:
+        self._frame.f_trace, self._frame.f_trace_opcodes = self._local, self._opcodes
+        sys.settrace(self._trace)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     """Python's own handler, but that KeyboardInterrupt is raised where it is not swallowed."""
-    global _count
     caller = _caller and _caller(frame)
     if caller is None:
         raise KeyboardInterrupt
-    if _pipe is None:
-        _count += 1  # whoever makes the batch gives up all the same
     raise_in(caller, KeyboardInterrupt())
 
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from .. import interrupts
 
-_LEAVING_SECONDS, _MOMENT = 1.0, 0.001
+_LEAVING_SECONDS, _MOMENT, _CALM = 1.0, 0.001, 10
 _exiting = False
 
 
@@ -29,13 +29,15 @@ def from_generator(generate: Callable[[], Generator[Any, None, None]], specs: An
     every element.
     """
     interrupts.watch()
-    running: dict[int, Iterator[Any]] = {}
+    running: dict[int, tuple[Iterator[Any], int]] = {}
+    """Each pass's generator, and how often Ctrl-C had come before it."""
     numbers = itertools.count()
 
     def passes() -> Iterator[int]:
         """The number of a pass, until it is over; TensorFlow closes this when it drops the pass."""
         number = next(numbers)
-        with contextlib.closing(generate()) as running[number]:
+        with contextlib.closing(generate()) as generator:
+            running[number] = generator, interrupts.count()
             try:
                 while number in running and not _exiting:
                     yield number
@@ -45,8 +47,13 @@ def from_generator(generate: Callable[[], Generator[Any, None, None]], specs: An
     def element(number: Any) -> Any:
         """The pass's next element; raises StopIteration where there is none, for the time being or for good."""
         interrupts.redirect(_caller)  # again and again: a notebook takes the handler back with every cell
+        generator, pressed = running[int(number)]
         try:
-            found = None if _exiting else next(running[int(number)])
+            if interrupts.pending():
+                raise KeyboardInterrupt
+            found = None if _exiting else next(generator)
+            if found is None and interrupts.unheard(pressed):
+                raise KeyboardInterrupt
         except StopIteration:
             del running[int(number)]
             raise
@@ -89,7 +96,8 @@ def _repeated(function: Callable[[Any], Any], specs: Any) -> Callable[[Any], tf.
         )
         return tf.data.experimental.from_variant(variant, specs)
 
-    return repeated
+    quiet: Callable[[Any], tf.data.Dataset] = tf.autograph.experimental.do_not_convert(repeated)
+    return quiet
 
 
 def _options() -> tf.data.Options:
@@ -126,9 +134,10 @@ def _let_out() -> None:
     global _exiting
     _exiting = True
     end, calm = time.monotonic() + _LEAVING_SECONDS, 0
-    while calm < 10 and time.monotonic() < end:
+    while calm < _CALM and time.monotonic() < end:
         time.sleep(_MOMENT)
         calm = 0 if _is_called_elsewhere() else calm + 1
+    _exiting = calm < _CALM  # others' last deeds may be to read something
 
 
 def _is_called_elsewhere() -> bool:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from headrace_proto.plan import Output
 
-from .. import interrupts
 from ..errors import UsageError
 from ..fetch import VALID
 
@@ -64,17 +63,15 @@ def _at_beginning(dataset: Dataset) -> bool:
 def _batches(dataset: Dataset, columns: list[Output], *, forever: bool) -> Generator[Any, None, None]:
     """A pass's batches; and None whenever there was none for a moment.
 
-    TensorFlow cannot end a pipeline while its generator waits, as it may for a thread that a user's own prefetch has
-    started; and while the main thread waits for the pipeline, Ctrl-C is for the generator to notice.
+    TensorFlow cannot end a pipeline while its generator waits, as it may in a thread that a user's own prefetch has
+    started; nor can Ctrl-C.
     """
-    start, pressed = dataset.start, interrupts.count()
+    start = dataset.start
     with dataset.prefetched(start, forever=forever) as ready:
         batches = dataset.budget().watch(ready, start)
         while True:
             asked = time.time()
             while not ready.wait(_MOMENT):
-                if interrupts.count() > pressed:
-                    raise KeyboardInterrupt
                 yield None
             batch = next(batches, None)
             if batch is None:
