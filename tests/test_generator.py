@@ -172,7 +172,7 @@ def press():
 
 sys.unraisablehook = lambda _: None
 dataset = from_generator(numbers, (tf.TensorSpec((), tf.int64),))
-if sys.argv[4:]:  # TensorFlow comes back but once
+if sys.argv[4:]:  # TensorFlow asks for more and more, and does not come back
     dataset = dataset.filter(lambda number: number < 3)
 for _ in range(int(sys.argv[3])):
     over = threading.Event()

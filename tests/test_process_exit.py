@@ -139,6 +139,7 @@ def test_ctrl_c_ends_a_process_whose_batches_flow(server: ServerProcess, tmp_pat
         lost = trainer.process.returncode in (-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGKILL)
         if not (lost and loop.startswith("tf")):
             break
+    assert not lost, trainer.errors
     assert_interrupted(trainer)
 
 
