@@ -220,13 +220,15 @@ def test_it_compiles_without_a_warning(tmp_path: Path) -> None:
     library.compile_library(COMPILER, tmp_path / "native.so", "-Wall", "-Wextra", "-Werror")
 
 
-def under_sanitizers(name: str, folder: Path, *words: str) -> None:
-    """Runs a program of `tests` that AddressSanitizer and UBSan watch, at the end for leaks, too."""
+def under_sanitizers(name: str, folder: Path, *words: str, sanitizers: str = "address,undefined") -> None:
+    """Runs a program of `tests` that sanitizers watch; AddressSanitizer looks for leaks at the end, too."""
     assert COMPILER is not None
-    flags = ["-std=c11", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover"]
-    command = [*COMPILER, *flags, "-I", str(library.FOLDER), str(ROOT / "tests" / name), "-o", str(folder / "fuzz")]
-    if subprocess.run(command, capture_output=True).returncode:
+    flags = ["-std=c11", "-g", "-O1", "-pthread", f"-fsanitize={sanitizers}", "-fno-sanitize-recover"]
+    (folder / "empty.c").write_text("int main(void) { return 0; }")
+    if subprocess.run([*COMPILER, *flags, "empty.c", "-o", "empty"], cwd=folder, capture_output=True).returncode:
         pytest.skip("the compiler has no sanitizers")
+    command = [*COMPILER, *flags, "-I", str(library.FOLDER), str(ROOT / "tests" / name), "-o", str(folder / "fuzz")]
+    subprocess.run(command, check=True)
     subprocess.run([str(folder / "fuzz"), *words], check=True, timeout=120)
 
 
@@ -243,6 +245,17 @@ def test_decoding_damaged_jpegs_keeps_to_its_memory(tmp_path: Path) -> None:
         files.append(tmp_path / f"{number}.jpg")
         files[-1].write_bytes(data)
     under_sanitizers("eighth_fuzz.c", tmp_path, "20000", *map(str, files))
+
+
+@needs_compiler
+@pytest.mark.parametrize("sanitizers", ["address,undefined", "thread"])
+def test_reading_files_keeps_to_its_memory_and_its_lock(tmp_path: Path, sanitizers: str) -> None:
+    """Closed at any moment, with some that are not there or of another size."""
+    files = []
+    for number in range(20):
+        files.append(tmp_path / f"{number}.bin")
+        files[-1].write_bytes(bytes([number]) * 3001 * number)
+    under_sanitizers("reads_stress.c", tmp_path, "100", *map(str, files), sanitizers=sanitizers)
 
 
 @pytest.fixture(scope="module")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
-from harness import wait_for, write_dataset
-from test_connect import free_port
+from benchmarks.delayed_server import slow_environment
+from harness import ServerProcess, wait_for, write_dataset
 
 import headrace
 from headrace_server.reading import Reader
@@ -28,7 +26,7 @@ class Hanging:
 
 def test_a_read_that_hangs_is_told_of_once_and_made_up_for() -> None:
     reader, source, told, begun = Reader(4, 0, timeout=0.6), Hanging(), [], threading.Event()
-    reader.on_hanging = begun.set
+    reader.watch.on_hanging = begun.set
     found: list[object] = []
     reading = threading.Thread(target=lambda: found.append(reader.read(source, "all", 0, lambda: told.append(1))))  # type: ignore[arg-type]
     reading.start()
@@ -47,15 +45,10 @@ def test_a_read_that_hangs_is_told_of_once_and_made_up_for() -> None:
 
 
 def test_a_file_that_hangs_is_an_error_that_names_it(tmp_path: Path) -> None:
-    folder, port = write_dataset(tmp_path / "birds", {"a": 3}), free_port()
-    words = ["benchmarks.delayed_server", "600", str(folder), "--port", str(port), "--read-timeout", "0.5"]
-    root = Path(__file__).parent.parent
-    server = subprocess.Popen([sys.executable, "-m", *words], cwd=root, stdout=subprocess.DEVNULL)
-    try:
-        with headrace.connect(f"http://127.0.0.1:{port}", wait=30) as client:
-            data = client.dataset("birds", batch_size=3, transforms=[headrace.Resize((8, 8))])
-            with pytest.raises(headrace.SampleFailed, match=r"a/0000\d\.png.*read_timeout"):
-                list(data)
-    finally:
-        server.kill()
-        server.wait(10)
+    folder = write_dataset(tmp_path / "birds", {"a": 3})
+    with ServerProcess(folder, "--read-timeout", "0.5", env=slow_environment(0.8, folder)) as server:
+        for _ in range(2):  # by a decoder's thread at first, then, when the storage is known, by those for files
+            with headrace.connect(server.url) as client:
+                data = client.dataset("birds", batch_size=3, transforms=[headrace.Resize((8, 8))])
+                with pytest.raises(headrace.SampleFailed, match=r"a/0000\d\.png.*read_timeout"):
+                    list(data)

@@ -16,7 +16,7 @@ _TENSORFLOW = "benchmarks.contenders.tensorflow_peers:"
 def run(stage: Stage, work: Work) -> dict[str, Any]:
     folder = work.jpegs()
     words = headrace_server(f"jpeg={folder}")
-    delayed = ["benchmarks.delayed_server", str(LATENCY), *words[2:]]
+    delayed = ["benchmarks.delayed_server", str(LATENCY), str(folder), *words[2:]]
     asked: dict[str, Any] = {"dataset": "jpeg", "transforms": RESIZE}
     files: dict[str, Any] = {"folder": str(folder), "latency": LATENCY}
     to_tf = "benchmarks.contenders.headrace_tf:to_tf"

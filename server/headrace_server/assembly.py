@@ -12,6 +12,7 @@ from headrace_proto import messages
 
 from .decode import Decoded
 from .errors import SampleError, SampleUnavailable
+from .file_reads import FileRead
 from .frames import Frame
 from .index import text_of
 from .lending import EpochKey, Place
@@ -21,6 +22,7 @@ from .plans import ResolvedPlan
 from .reading import Turn
 from .samples import Made, Material, SampleMaker, TooLarge
 from .sources.arrays import Gather
+from .sources.folder import FolderSource
 from .workshop import Workshop
 from .worktime import work_seconds
 
@@ -193,6 +195,29 @@ class Assembly:
         self._submit_decoding([row for row in rows if row not in failed])
 
     def _submit_reading(self, rows: Sequence[int]) -> None:
+        reader, source = self._workshop.reader, self.address.plan.dataset.source
+        if reader.files is not None and isinstance(source, FolderSource):
+            small = [row for row in rows if not self._too_large(int(self._ids[row]))]
+            reader.files.submit(self._client, [self._file_read(source, row) for row in small], self._turn)
+            rows = sorted({*rows} - {*small})
+        self._submit_reading_in_turn(rows)
+
+    def _file_read(self, source: FolderSource, row: int) -> FileRead:
+        sample = int(self._ids[row])
+        file = source.file(self.address.plan.info.split, sample)
+        return FileRead(file, self._wanted, partial(self._give_up, row, sample), partial(self._take_file, row))
+
+    def _wanted(self) -> bool:
+        return not self._cancelled
+
+    def _take_file(self, row: int, data: bytes | None) -> None:
+        if data is None:  # what is wrong with it is found out, and said, by reading it as any sample is read
+            self._submit_reading_in_turn([row])
+            return
+        self._sources[row] = data
+        self._submit_decoding([row])
+
+    def _submit_reading_in_turn(self, rows: Sequence[int]) -> None:
         for run in _runs(rows, self._workshop.reader.run):
             self._workshop.reader.submit(self._client, partial(self._read, run), self._turn)
 
@@ -202,10 +227,13 @@ class Assembly:
 
     def _read_sample(self, row: int, sample: int) -> bytes | Decoded | TooLarge:
         plan = self.address.plan
-        if plan.index.size(sample) > self._workshop.bounds.file_bytes:
+        if self._too_large(sample):
             return TooLarge(plan.index.size(sample))
         late = partial(self._give_up, row, sample)
         return self._workshop.reader.read(plan.dataset.source, plan.info.split, sample, late)
+
+    def _too_large(self, sample: int) -> bool:
+        return self.address.plan.index.size(sample) > self._workshop.bounds.file_bytes
 
     def _give_up(self, row: int, sample: int) -> None:
         """A read hangs: the batch fails, with all that its task would have made next, whatever becomes of it."""

@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parent
 LIBRARY = FOLDER / "native.so"
 """Beside its sources, also in a checkout that is installed as editable; ignored by git."""
 SOURCES = tuple(sorted(FOLDER.glob("*.c")))
-FLAGS = ("-std=c11", "-O3", "-fPIC", "-shared", "-ffp-contract=off")
+FLAGS = ("-std=c11", "-O3", "-fPIC", "-shared", "-pthread", "-ffp-contract=off")
 """Any processor of its kind can run what comes out, and multiplications are not fused: weights must be Pillow's."""
 
 

@@ -30,7 +30,13 @@ def loaded() -> ctypes.CDLL | None:
         *(address, size, size, size, edge, edge, edge, edge),
         *(address, size, size, size),
     ]
-    library.headrace_eighth.argtypes = [ctypes.c_char_p, size, address, size, size]
+    text = ctypes.c_char_p
+    library.headrace_eighth.argtypes = [text, size, address, size, size]
+    library.headrace_reads.restype = address
+    library.headrace_reads_submit.argtypes = [address, size, text, address, size, size, size]
+    library.headrace_reads_collect.argtypes = [address, address, size]
+    library.headrace_reads_collect.restype = size
+    library.headrace_reads_close.argtypes = [address]
     return library
 
 

@@ -7,6 +7,7 @@ import stat
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,14 @@ BESIDE_CLASSES = "image beside class folders"
 BESIDE_SPLITS = "image beside split folders"
 
 
+class File(NamedTuple):
+    """A file as it was when it was indexed."""
+
+    path: bytes
+    size: int
+    mtime_ns: int
+
+
 @dataclass(frozen=True)
 class FolderSource:
     """The images under `root` (a real path, raw bytes), as they were when they were indexed; a `Source`."""
@@ -33,13 +42,18 @@ class FolderSource:
     skipped: Mapping[str, int]
     fingerprint: str
 
+    def file(self, split: str, sample: int) -> File:
+        """Where the sample is; `read` gives no other bytes than those of a file of this size and time."""
+        index = self.splits[split]
+        path = b"%b/%b" % (self.root, index.key(sample))
+        return File(path, index.size(sample), int(index.mtimes_ns[sample]))
+
     def read(self, split: str, sample: int) -> bytes:
         """The file's bytes; see `Source.read`. Size and time must be those of the index."""
-        index = self.splits[split]
-        key = index.key(sample)
-        size, mtime_ns = index.size(sample), int(index.mtimes_ns[sample])
+        path, size, mtime_ns = self.file(split, sample)
+        key = path[len(self.root) + 1 :]
         try:
-            data, status = _read_file(b"%b/%b" % (self.root, key), size)
+            data, status = _read_file(path, size)
         except (FileNotFoundError, NotADirectoryError) as error:
             reason = f"the file is gone; expected {size} bytes"
             raise self._error(SampleVanished, split, key, reason) from error

@@ -1,0 +1,113 @@
+"""Files read for whoever waits for them, by threads that need no turn of the interpreter's."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from .fair_queue import FairQueue, Taken
+from .logs import logger
+from .native import Outcome, ReadThreads
+from .read_watch import ReadUnderWay, ReadWatch
+from .sources.folder import File
+
+
+@dataclass(frozen=True, slots=True)
+class FileRead:
+    """A file that is wanted, and what becomes of it."""
+
+    file: File
+    wanted: Callable[[], bool]
+    """Whether it is still wanted, asked before it is read."""
+    late: Callable[[], None]
+    """See `ReadWatch.begin`."""
+    done: Callable[[bytes | None], None]
+    """Takes the file's bytes; None if they are not those that were indexed, or could not be had."""
+
+
+class _Begun(NamedTuple):
+    taken: Taken[FileRead]
+    read: ReadUnderWay
+
+
+class FileReads:
+    """Reads up to `limit()` files at once, shared fairly between clients. Safe to use from many threads.
+
+    For the time that a read takes, a thread of Python's would be woken, and wait for the interpreter's lock, several
+    times. These here are C's, and one of Python's takes what they have read, all that there is at a time.
+    """
+
+    def __init__(self, threads: ReadThreads, watch: ReadWatch, limit: Callable[[], int]) -> None:
+        self._threads, self._watch, self._limit = threads, watch, limit
+        self._queue: FairQueue[FileRead] = FairQueue()
+        self._begun: dict[int, _Begun] = {}
+        self._numbers = itertools.count()
+        self._lock = threading.Lock()
+        self._closed = False
+        threading.Thread(target=self._collect, name="headrace-files", daemon=True).start()
+
+    def submit(self, client: str, reads: list[FileRead], turn: int = 0) -> None:
+        """Of a client's waiting reads those with the least `turn` are the next."""
+        with self._lock:
+            if self._closed:
+                return
+            for read in reads:
+                self._queue.put(client, read, turn)
+            refused = self._begin_more()
+        _tell((read, None) for read in refused)
+
+    def close(self) -> None:
+        """Forgets all reads: nobody is told any more."""
+        with self._lock:
+            self._closed = True
+            self._queue.clear()
+            self._threads.close()
+
+    def _begin_more(self) -> list[FileRead]:
+        """Begins as many as may be; gives those back that cannot be begun."""
+        refused = []
+        most = self._limit()
+        # A few more than there are threads: a thread that has ended one then finds the next, and is not woken for it.
+        while self._queue.waiting and self._queue.running < most + most // 4:
+            taken = self._queue.take()
+            wanted = taken.task.wanted()
+            if not wanted or not self._begin(taken, most):
+                self._queue.settle(taken, 0.0)
+                refused += [taken.task] if wanted else []
+        return refused
+
+    def _begin(self, taken: Taken[FileRead], most_threads: int) -> bool:
+        number = next(self._numbers)
+        self._begun[number] = _Begun(taken, self._watch.begin(taken.task.late, None))
+        try:
+            begun = self._threads.submit(most_threads, *taken.task.file, number)
+        except MemoryError:
+            begun = False
+        if not begun:
+            self._watch.forget(self._begun.pop(number).read)
+        return begun
+
+    def _collect(self) -> None:
+        for outcomes in self._threads.collect():
+            with self._lock:
+                ended = [(self._end(outcome), outcome.data) for outcome in outcomes]
+                refused = self._begin_more()
+            _tell(ended)
+            _tell((read, None) for read in refused)
+
+    def _end(self, outcome: Outcome) -> FileRead:
+        taken, read = self._begun.pop(outcome.id)
+        self._watch.end(read, outcome.seconds)
+        self._queue.settle(taken, outcome.seconds)
+        return taken.task
+
+
+def _tell(ended: Iterable[tuple[FileRead, bytes | None]]) -> None:
+    for read, data in ended:
+        try:
+            read.done(data)
+        except Exception:  # noqa: BLE001 - logged; the others are told
+            logger.exception("a file was read, and its batch failed")
