@@ -12,7 +12,8 @@ from harness import wait_for, write_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace_server.assembly import Address, Assembly
+from headrace_server.address import Address
+from headrace_server.assembly import Assembly, assemble
 from headrace_server.cache import CacheKey, ImageCache
 from headrace_server.catalog import Catalog, open_dataset
 from headrace_server.decode import Bounds
@@ -60,7 +61,7 @@ def close(shop: Workshop) -> None:
 def made(shop: Workshop, *addresses: Address) -> list[Assembly]:
     """The batches at these addresses, all begun at once, when all are done; released."""
     done = threading.Semaphore(0)
-    assemblies = [address.assemble(shop, "client", done.release) for address in addresses]
+    assemblies = [assemble(address, shop, "client", done.release) for address in addresses]
     wait_for(lambda: all(assembly.done for assembly in assemblies), "the batches")
     for assembly in assemblies:
         shop.lending.release(assembly)
@@ -133,7 +134,7 @@ def test_a_batch_that_nobody_wants_any_more_is_dropped(plan: ResolvedPlan, shop:
     blocked = threading.Event()
     for _ in range(2):
         shop.decoders.submit("another", partial(blocked.wait, 20))
-    assembly = Address(plan, 0, 0, 8).assemble(shop, "client", lambda: None)
+    assembly = assemble(Address(plan, 0, 0, 8), shop, "client", lambda: None)
     shop.lending.release(assembly)
     assert not assembly.lend(0, lambda: None)
     blocked.set()
@@ -147,7 +148,7 @@ def test_a_batch_is_made_to_its_end_for_another_that_waits_for_a_sample_of_it(
     blocked, borrowed = threading.Event(), threading.Event()
     for _ in range(2):
         shop.decoders.submit("another", partial(blocked.wait, 20))
-    assembly = Address(plan, 0, 0, 8).assemble(shop, "client", lambda: None)
+    assembly = assemble(Address(plan, 0, 0, 8), shop, "client", lambda: None)
     assert assembly.lend(0, borrowed.set)
     shop.lending.release(assembly)
     blocked.set()

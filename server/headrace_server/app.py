@@ -17,7 +17,7 @@ from headrace_proto.version import __version__
 
 from . import openapi, pages, problems
 from .access import Access
-from .assembly import Address
+from .address import Address
 from .decode import engine
 from .frames import Frame
 from .guard import Guard, grant_of

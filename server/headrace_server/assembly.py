@@ -5,20 +5,19 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from headrace_proto import messages
 
+from .address import Address
 from .decode import Decoded
 from .errors import SampleError, SampleUnavailable
 from .file_reads import FileRead
 from .frames import Frame
 from .index import text_of
-from .lending import EpochKey, Place
+from .lending import Place
 from .logs import logger
 from .packing import Room
-from .plans import ResolvedPlan
 from .reading import Turn
 from .samples import Made, Material, SampleMaker, TooLarge
 from .sources.arrays import Gather
@@ -29,29 +28,6 @@ from .worktime import work_seconds
 Listener = Callable[[], None]
 
 _turns = itertools.count()
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where a batch stands: positions [start, stop) of one epoch of a plan, and whether its frame has a checksum."""
-
-    plan: ResolvedPlan
-    epoch: int
-    start: int
-    stop: int
-    checksum: bool = False
-
-    @property
-    def epoch_key(self) -> EpochKey:
-        return self.plan.info.id, self.epoch
-
-    def assemble(self, workshop: Workshop, client: str, listener: Listener) -> Assembly:
-        """The batch, begun for `client` unless somebody else has begun it; `release` it in the end."""
-        assembly, new = workshop.lending.get(self, lambda: Assembly(self, workshop, client))
-        assembly.listen(listener)
-        if new:
-            assembly.begin()
-        return assembly
 
 
 class Assembly:
@@ -137,15 +113,17 @@ class Assembly:
             self._sources: list[Material | None] = [None] * self._count
             places = self._workshop.lending.places(self.address)
             missing = [row for row, place in enumerate(places) if not self._borrow(row, place)]
-            to_read = [row for row in missing if not self._take_cached(row)]
+            self._submit_missing(missing)
         except Exception as error:  # noqa: BLE001 - it becomes the batch's failure
             self._errors[0] = error
             self._finish(range(self._count))
-            return
+
+    def _submit_missing(self, rows: Sequence[int]) -> None:
+        to_read = [row for row in rows if not self._take_cached(row)]
         if self._workshop.reader.quick:
-            self._submit_decoding(missing)
+            self._submit_decoding(rows)
         else:
-            self._submit_decoding(sorted({*missing} - {*to_read}))
+            self._submit_decoding(sorted({*rows} - {*to_read}))
             self._submit_reading(to_read)
 
     def _make_room(self, gather: Gather | None = None) -> None:
@@ -317,6 +295,15 @@ class Assembly:
             return messages.Failure(error.code, str(error), epoch, position, error.key, error.retry)
         logger.error("a batch failed", plan=self.address.plan.info.id, epoch=epoch, position=position, exc_info=error)
         return messages.Failure("server", f"the server failed: {error!r}", epoch, position, retry=True)
+
+
+def assemble(address: Address, workshop: Workshop, client: str, listener: Listener) -> Assembly:
+    """The batch of an address, begun for `client` unless somebody else has begun it; `release` it in the end."""
+    assembly, new = workshop.lending.get(address, lambda: Assembly(address, workshop, client))
+    assembly.listen(listener)
+    if new:
+        assembly.begin()
+    return assembly
 
 
 def _runs(rows: Sequence[int], length: int) -> list[Sequence[int]]:

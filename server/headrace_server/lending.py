@@ -12,12 +12,10 @@ from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from .address import Address, EpochKey
+
 if TYPE_CHECKING:
-    from .assembly import Address, Assembly
-
-
-EpochKey = tuple[str, int]
-"""A plan's id and an epoch: what all batches of the same samples have in common."""
+    from .assembly import Assembly
 
 
 class Place(NamedTuple):

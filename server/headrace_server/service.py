@@ -12,7 +12,8 @@ from headrace_proto import checks
 from headrace_proto.buffers import BufferPool
 from headrace_proto.frame import MAX_ENTRIES
 
-from .assembly import Address
+from .address import Address
+from .assembly import assemble
 from .budget import Budget
 from .cache import ImageCache
 from .catalog import Catalog, open_dataset
@@ -141,7 +142,7 @@ class Service:
         def on_done() -> None:
             loop.call_soon_threadsafe(done.set)
 
-        assembly = address.assemble(self._workshop, client, on_done)
+        assembly = assemble(address, self._workshop, client, on_done)
         try:
             if not assembly.done:
                 await done.wait()

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from headrace_proto import messages
 
-from .assembly import Address, Assembly
+from .address import Address
+from .assembly import Assembly, assemble
 from .budget import Budget
 from .frames import Frame, plain_frame
 from .plans import ResolvedPlan
@@ -110,7 +111,7 @@ class Stream:
             if size and not self._limits.budget.take(size + reading, self._held):
                 break
             self._held += size + reading
-            assembly = self._next.assemble(self._workshop, self._client, self._on_done)
+            assembly = assemble(self._next, self._workshop, self._client, self._on_done)
             self._ahead.append(_Ahead(assembly, size, reading))
             self._next = next(self._addresses, None)
         return bool(self._ahead)
