@@ -112,14 +112,15 @@ class Assembly:
             self._images = self._room.columns[self.address.plan.pipeline.output.name]
             self._sources: list[Material | None] = [None] * self._count
             places = self._workshop.lending.places(self.address)
-            missing = [row for row, place in enumerate(places) if not self._borrow(row, place)]
+            missing = [row for row, place in enumerate(places) if place is None or not self._borrow(row, place)]
             self._submit_missing(missing)
         except Exception as error:  # noqa: BLE001 - it becomes the batch's failure
             self._errors[0] = error
             self._finish(range(self._count))
 
     def _submit_missing(self, rows: Sequence[int]) -> None:
-        to_read = [row for row in rows if not self._take_cached(row)]
+        keeps = self._workshop.cache.most_bytes > 0
+        to_read = [row for row in rows if not self._take_cached(row)] if keeps else rows
         if self._workshop.reader.quick:
             self._submit_decoding(rows)
         else:
@@ -132,8 +133,8 @@ class Assembly:
         self._ids = address.plan.order(address.epoch).samples(address.start, address.stop)
         self._room = Room(address.plan, self._ids, buffers, gather(self._ids, buffers) if gather else ())
 
-    def _borrow(self, row: int, place: Place | None) -> bool:
-        return place is not None and place.lender.lend(place.row, partial(self._copy, row, place))
+    def _borrow(self, row: int, place: Place) -> bool:
+        return place.lender.lend(place.row, partial(self._copy, row, place))
 
     def _copy(self, row: int, place: Place) -> None:
         """Takes over what another batch made of the same sample."""

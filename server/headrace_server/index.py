@@ -49,7 +49,7 @@ class Strings:
         return map(self.__getitem__, range(len(self)))
 
     def __getitem__(self, i: int) -> bytes:
-        if not 0 <= i < len(self):
+        if not 0 <= i < len(self.offsets) - 1:
             raise IndexError(f"{i} is not among the {len(self)} strings")
         return self._bytes[self.offsets[i] : self.offsets[i + 1]].tobytes()
 

@@ -82,7 +82,8 @@ class Lending:
         with self._lock:
             found = self._places.get(address.epoch_key, {})
             places = [found.get(position) for position in range(address.start, address.stop)]
-        return [None if place is None or place.lender.address == address else place for place in places]
+        own = (address,)  # `in` looks first whether it is the same object, which it is nearly always
+        return [None if place is None or place.lender.address in own else place for place in places]
 
     def finished(self, assembly: Assembly) -> None:
         """Keeps a batch that was made for a while; forgets one that failed, since another moment may do better."""

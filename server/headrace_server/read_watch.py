@@ -52,7 +52,7 @@ class ReadWatch:
 
     def end(self, read: ReadUnderWay, seconds: float | None = None) -> None:
         """The read has ended; it took `seconds`, if not all the time since it began."""
-        self.forget(read)
+        self._under_way.remove(read)
         taken = time.perf_counter() - read.began if seconds is None else seconds
         self.mean_seconds += _SMOOTHING * (taken - self.mean_seconds)
 

@@ -53,8 +53,6 @@ class SampleMaker:
 
     def cached(self, sample: int) -> NDArray[np.uint8] | None:
         """The sample's image at the end of the plan's deterministic beginning, if it is kept."""
-        if not self.cache.most_bytes:
-            return None
         image = self.cache.get(self._key(sample))
         if image is None and not self.plan.pipeline.fixed:
             image = self.cache.get(self._key(sample, scalable=True))

@@ -203,7 +203,8 @@ def _reduction(transform: proto.Resize | proto.RandomResizedCrop, sides: tuple[i
     """
     if min(sides) < 2 * _LEAST_SIDE or not transform.antialias or transform.interpolation == "nearest":
         return 1
-    room = min(side / max(_MARGIN * new, _LEAST_SIDE) for side, new in zip(sides, size, strict=True))
+    (height, width), (new_height, new_width) = sides, size
+    room = min(height / max(_MARGIN * new_height, _LEAST_SIDE), width / max(_MARGIN * new_width, _LEAST_SIDE))
     return 8 if room >= 8 else 4 if room >= 4 else 2 if room >= 2 else 1
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -73,6 +74,12 @@ class Pipeline:
         """Whether an image goes into its slot as it is, byte for byte."""
         return not self.steps and self._in_place
 
+    @cached_property
+    def _scalable(self) -> ScalableStep | None:
+        """The first step, where a picture may be decoded smaller for it."""
+        step = self.steps[0] if self.steps else None
+        return step if isinstance(step, ScalableStep) else None
+
     def apply(
         self, image: Image, labels: Mapping[str, Any], seed: int, epoch: int, sample: int, out: NDArray[Any]
     ) -> None:
@@ -88,8 +95,8 @@ class Pipeline:
 
         Nothing else decides about it, least of all how busy the server is: a sample is the same everywhere.
         """
-        step = self.steps[0] if self.steps else None
-        if not isinstance(step, ScalableStep):
+        step = self._scalable
+        if step is None:
             return lambda _height, _width: 1
         return lambda height, width: step.reduction(height, width, Sample({}, seed, epoch, sample))
 
@@ -127,12 +134,11 @@ class Pipeline:
         return image
 
     def _first_of_smaller(self, picture: Decoded, sample: Sample, out: NDArray[Any]) -> Image:
-        step = self.steps[0]
-        if not isinstance(step, ScalableStep):
+        if self._scalable is None:
             raise TypeError(
                 f"the picture is {picture.factor} times smaller, {self.resolved[0]['name']} needs it in full"
             )
-        return step.apply_smaller(picture, sample, self._slot(0, out))
+        return self._scalable.apply_smaller(picture, sample, self._slot(0, out))
 
     def _slot(self, index: int, out: NDArray[Any]) -> NDArray[Any] | None:
         return out if self._in_place and index == len(self.steps) - 1 else None
