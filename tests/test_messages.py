@@ -154,6 +154,51 @@ def test_a_batchs_field_that_is_wrong_is_named_with_what_was_expected(key: str, 
         messages.parse(changed("batch", **{key: value}))
 
 
+@pytest.mark.parametrize("changes", [{}, {"start": 0}, {"epoch": 3}, {"count": 3}, {"plan": "b"}, {"engine": "other"}])
+def test_a_batch_that_is_like_the_one_before_is_read_the_same(changes: dict[str, object]) -> None:
+    before = messages.parse(changed("batch"))
+    assert isinstance(before, messages.Batch)
+    header = changed("batch", replaced=[], escaped={}, **changes)
+    alone, after = messages.parse(header), messages.parse(header, before)
+    assert after == alone
+    assert isinstance(after, messages.Batch)
+    assert (after.tensors is before.tensors) == changes.keys().isdisjoint(("count", "plan", "engine"))
+
+
+@pytest.mark.parametrize(("key", "value"), [("offset", 0.0), ("offset", False), ("shape", [2.0, 4]), ("length", True)])
+def test_numbers_that_are_no_integers_are_refused_or_not_taken_over(key: str, value: object) -> None:
+    before = messages.parse(changed("batch"))
+    assert isinstance(before, messages.Batch)
+    tensors = [dict(tensor) for tensor in before.tensors]
+    equal = tensors[0][key] == value
+    tensors[0][key] = value
+    if equal:  # to Python only
+        after = messages.parse(changed("batch", tensors=tensors), before)
+        assert isinstance(after, messages.Batch)
+        assert after.tensors is before.tensors
+    else:
+        with pytest.raises(FrameError):
+            messages.parse(changed("batch", tensors=tensors), before)
+
+
+def test_a_batch_of_another_count_is_checked_though_its_tensors_are_the_same() -> None:
+    before = golden.batch()
+    header = changed("batch", count=before.count + 1, replaced=[], escaped={})
+    after = messages.parse(header, before)
+    assert isinstance(after, messages.Batch)
+    with pytest.raises(FrameError, match="the plan gives the tensors"):
+        messages.check_batch(after, golden.OUTPUTS, len(golden.payload()), before)
+
+
+def test_the_payloads_length_is_checked_though_a_batch_is_like_the_one_before() -> None:
+    before = golden.batch()
+    after = messages.parse(changed("batch"), before)
+    assert isinstance(after, messages.Batch)
+    messages.check_batch(after, golden.OUTPUTS, len(golden.payload()), before)
+    with pytest.raises(FrameError, match="the frame says 1"):
+        messages.check_batch(after, golden.OUTPUTS, 1, before)
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [

@@ -34,6 +34,8 @@ from .errors import (
 )
 from .transport import DirectTransport
 
+HTTPX_ERRORS = (httpx.HTTPError, httpx.InvalidURL)
+"""What a request may raise that is the server's fault, the network's or the address's."""
 _IDENTITY_SECONDS = 5.0
 """How long a server may take to say what it is: far less than it may take for data."""
 _LONGEST_RETRY_AFTER = 60.0
@@ -154,23 +156,23 @@ class Endpoint:
         """httpx's errors as this package's."""
         try:
             yield
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            reason = one_line(error) or type(error).__name__
+        except HTTPX_ERRORS as error:
+            raise self.failure(error) from error
+
+    def failure(self, error: Exception) -> ConnectionFailed:
+        """One of HTTPX_ERRORS as this package's."""
+        reason = one_line(error) or type(error).__name__
+        if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
             if isinstance(error.__cause__, ssl.SSLError):
-                raise ConnectionFailed(
+                return ConnectionFailed(
                     f"no secure connection to {self.name}: {reason}; does it speak https, and are ca= and cert= right?"
-                ) from error
-            raise ConnectionFailed(
-                f"no server answers at {self.name}: {reason}; is `headrace serve` running?"
-            ) from error
-        except httpx.TimeoutException as error:
-            seconds = self.options.read_timeout
-            raise ConnectionFailed(f"{self.name} sent nothing for {seconds:g} s, not even a ping") from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            if isinstance(error.__cause__, http.client.IncompleteRead):
-                raise ConnectionFailed(f"{self.name} went away in the middle of an answer") from error
-            reason = one_line(error) or type(error).__name__
-            raise ConnectionFailed(f"the connection to {self.name} broke: {reason}") from error
+                )
+            return ConnectionFailed(f"no server answers at {self.name}: {reason}; is `headrace serve` running?")
+        if isinstance(error, httpx.TimeoutException):
+            return ConnectionFailed(f"{self.name} sent nothing for {self.options.read_timeout:g} s, not even a ping")
+        if isinstance(error.__cause__, http.client.IncompleteRead):
+            return ConnectionFailed(f"{self.name} went away in the middle of an answer")
+        return ConnectionFailed(f"the connection to {self.name} broke: {reason}")
 
     def final(self, error: ServiceError) -> ServiceError | None:
         """What it comes to where something answers, so that waiting is in vain; None where it is not."""

@@ -56,17 +56,17 @@ class EpochStream:
 
     def __iter__(self) -> Iterator[Batch]:
         for done in range(len(self._whole)):
-            yield self._until_done(self._slice(self._whole[done]), partial(self._next, done))
+            yield self._until_done(self._whole[done], partial(self._next, done))
         if self._lanes is not None:
             self._lanes.finish()
             self._lanes = None
         for k in self._padded:  # at most one, filled up with samples from the epoch's beginning
-            yield self._until_done(self._slice(k), partial(self._filled_up, self._slice(k)))
+            yield self._until_done(k, partial(self._filled_up, self._slice(k)))
 
-    def _until_done(self, place: Slice, attempt: Callable[[list[Endpoint]], tuple[Endpoint, Batch]]) -> Batch:
-        """The batch of a place, from whichever servers can give it. Raises what the last of them said."""
+    def _until_done(self, k: int, attempt: Callable[[list[Endpoint]], tuple[Endpoint, Batch]]) -> Batch:
+        """Batch k, from whichever servers can give it. Raises what the last of them said."""
         while True:
-            endpoints = self._failover.endpoints(Position(place.epoch, place.start)) if self._lanes is None else []
+            endpoints = self._failover.endpoints(self._at(k)) if self._lanes is None else []
             try:
                 endpoint, batch = attempt(endpoints)
             except LaneFailed as failure:
@@ -98,6 +98,9 @@ class EpochStream:
         numbers = self._whole[done:]
         stride = self._fetcher.sharding.step * self._every
         return Lanes(self._fetcher, endpoints, lambda i: self._slice(numbers[i]), len(numbers), stride)
+
+    def _at(self, k: int) -> Position:
+        return Position(self._start.epoch, self._slice(k).start)
 
     def _slice(self, k: int) -> Slice:
         return self._fetcher.sharding.slice(self._start.epoch, self._start.samples, k)

@@ -18,7 +18,7 @@ from headrace_proto.frame import FrameError
 from headrace_proto.plan import Plan, PlanInfo
 
 from .batch import Batch, columns_of
-from .endpoint import Endpoint
+from .endpoint import HTTPX_ERRORS, Endpoint
 from .errors import ConnectionFailed, DataChanged, RequestRefused, SampleFailed, StreamBroken, one_line
 from .frames import FrameReader, read_into
 from .pace import Pace
@@ -44,7 +44,8 @@ class Fetcher:
     """Fetches batches from servers. `stop`, from any thread, ends it within moments, also while it waits."""
 
     def __init__(self, servers: Servers, order: Order, pace: Pace) -> None:
-        self.servers, self._order, self.pace = servers, order, pace
+        self.servers, self.sharding, self.pace = servers, order.sharding, pace
+        self._order = order
         self._responses: list[httpx.Response] = []
         self.stopped = False
 
@@ -53,10 +54,6 @@ class Fetcher:
         for response in list(self._responses):
             if "abort" in response.extensions:
                 response.extensions["abort"]()
-
-    @property
-    def sharding(self) -> Sharding:
-        return self._order.sharding
 
     def stream(
         self, endpoint: Endpoint, first: Slice, stop: int, stride: int
@@ -79,17 +76,17 @@ class Fetcher:
 
     def padded(self, endpoint: Endpoint, place: Slice) -> Batch:
         """A batch that goes on with samples from the epoch's beginning; "valid" is False for them."""
-        pieces = self._order.sharding.pieces(place.start, place.stop)
+        pieces = self.sharding.pieces(place.start, place.stop)
         made = {piece: self._slice(endpoint, place.epoch, *piece) for piece in dict.fromkeys(pieces)}
         batches = [made[piece] for piece in pieces]
         columns = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
-        within = place.start < self._order.sharding.samples
+        within = place.start < self.sharding.samples
         return self._marked(Batch.of(columns, place.after, batches[0].replaced if within else ()), place)
 
     def _marked(self, batch: Batch, place: Slice) -> Batch:
         """Under "pad" every batch says which of its samples are no repetitions."""
-        if self._order.sharding.tail == "pad":
-            batch[VALID] = np.arange(place.start, place.stop) < self._order.sharding.samples
+        if self.sharding.tail == "pad":
+            batch[VALID] = np.arange(place.start, place.stop) < self.sharding.samples
         return batch
 
     def _slice(self, endpoint: Endpoint, epoch: int, start: int, stop: int) -> Batch:
@@ -174,12 +171,11 @@ class Frames:
         began = time.monotonic()
         while True:
             try:
-                with self._endpoint.mapped_errors():
-                    message, payload = self._reader.read(seconds)
+                message, payload = self._reader.read(seconds)
             except (FrameError, EOFError, TimeoutError) as error:
                 raise self._broken(str(error)) from error
-            except ConnectionFailed as error:  # which names the server itself
-                raise StreamBroken(str(error), self._epoch, self._position) from error
+            except HTTPX_ERRORS as error:  # their failure names the server itself
+                raise StreamBroken(str(self._endpoint.failure(error)), self._epoch, self._position) from error
             if isinstance(message, messages.Failure):
                 raise SampleFailed(
                     one_line(message.message), message.epoch, message.position, message.key, retry=message.retry

@@ -50,6 +50,7 @@ class FrameReader:
     ) -> None:
         self._fill, self._outputs, self._checksum = fill, outputs, checksum
         self._buffers = buffers or BufferPool()
+        self._last: messages.Batch | None = None
         self._deadline = math.inf
 
     def read(self, seconds: float = math.inf) -> tuple[messages.Message, memoryview]:
@@ -58,13 +59,14 @@ class FrameReader:
         Raises FrameError for what is no frame, EOFError at a cut, TimeoutError where not all came in so many seconds.
         """
         self._deadline = time.monotonic() + seconds
-        prefix = self._exactly(frame.PREFIX_LENGTH)
-        header_bytes = self._exactly(frame.parse_prefix(prefix))
-        payload_length = frame.parse_infix(self._exactly(frame.INFIX_LENGTH))
+        header_length = frame.parse_prefix(self._exactly(frame.PREFIX_LENGTH))
+        head = memoryview(self._exactly(header_length + frame.INFIX_LENGTH))
+        header_bytes, payload_length = head[:header_length], frame.parse_infix(head[header_length:])
         header = frame.parse_header(header_bytes)
-        message = messages.parse(header)
+        message = messages.parse(header, self._last)
         if isinstance(message, messages.Batch):
-            messages.check_batch(message, self._outputs, payload_length)
+            messages.check_batch(message, self._outputs, payload_length, self._last)
+            self._last = message
         elif payload_length:
             raise FrameError(f"a {header['kind']} frame has no payload, this one says {payload_length} bytes")
         payload = self._buffers.get(payload_length).data

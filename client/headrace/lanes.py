@@ -54,6 +54,8 @@ class Lanes:
         self._fetcher, self._place, self._count = fetcher, place, count
         self._next = 0
         self._lanes: list[tuple[Endpoint, Frames]] = []
+        self.endpoints: list[Endpoint] = []
+        """The servers, in the order of their turns."""
         self._open = contextlib.ExitStack()
         self._width = min(len(endpoints), count)
         try:
@@ -61,17 +63,13 @@ class Lanes:
                 with failures_of(endpoint):
                     stream = fetcher.stream(endpoint, place(lane), self._end(lane), stride * self._width)
                     self._lanes.append((endpoint, self._open.enter_context(stream)))
+                    self.endpoints.append(endpoint)
         except BaseException:
             self._open.close()
             raise
 
     def __len__(self) -> int:
         return len(self._lanes)
-
-    @property
-    def endpoints(self) -> list[Endpoint]:
-        """The servers, in the order of their turns."""
-        return [endpoint for endpoint, _ in self._lanes]
 
     @property
     def left(self) -> int:
@@ -87,8 +85,10 @@ class Lanes:
         """The next batch, and the server that it came from."""
         endpoint, frames = self._lanes[self._next % self._width]
         began, held_up = time.monotonic(), self._width > 1 and self._others_are_ready(frames)
-        with failures_of(endpoint):
+        try:
             batch = self._fetcher.batch(frames, self._place(self._next), alone=self._width == 1)
+        except RECOVERABLE as error:
+            raise LaneFailed(endpoint, error) from error
         self._next += 1
         self._fetcher.pace.waited(endpoint, (time.monotonic() - began) * held_up, self.endpoints)
         return endpoint, batch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 from headrace_proto import checks
@@ -49,7 +50,7 @@ class Sharding:
         except ValueError as error:
             raise UsageError(str(error)) from error
 
-    @property
+    @cached_property
     def step(self) -> int:
         """Samples that all ranks consume together in one step."""
         return self.batch_size * self.world_size

@@ -24,6 +24,8 @@ from .body import Body
 
 _CHUNK = 64 * 1024
 _MOST_IDLE = 4
+_ERRORS = (OSError, ValueError, http.client.HTTPException)
+"""Of `http.client` and sockets. It reads from a closed file where it was aborted, which is a ValueError."""
 
 
 class DirectTransport(httpx.BaseTransport):
@@ -41,13 +43,15 @@ class DirectTransport(httpx.BaseTransport):
         timeouts = request.extensions.get("timeout", {})
         body = request.read()
         origin = (request.url.scheme, request.url.host, request.url.port or _default_port(request.url.scheme))
-        with _mapped_errors(request):
+        try:
             connection = self._take_idle(origin)
             if connection is not None:
                 # Where it was closed while it was idle, another takes its place.
                 with contextlib.suppress(ConnectionError, http.client.BadStatusLine):
                     return self._exchange(connection, origin, request, body, timeouts)
             return self._exchange(self._connect(origin, timeouts, request), origin, request, body, timeouts)
+        except _ERRORS as error:
+            raise as_httpx(error, request) from error
 
     def close(self) -> None:
         with self._lock:
@@ -145,14 +149,18 @@ class _Stream(httpx.SyncByteStream):
         self._body = Body(response, sock)
 
     def __iter__(self) -> Iterator[bytes]:
-        with _mapped_errors(None):
+        try:
             while chunk := self._response.read(_CHUNK):
                 yield chunk
+        except _ERRORS as error:
+            raise as_httpx(error) from error
 
     def readinto(self, buffer: memoryview) -> int:
         """Receives up to `len(buffer)` bytes; 0 at the end. Raises httpx's errors."""
-        with _mapped_errors(None):
+        try:
             return self._body.readinto(buffer)
+        except _ERRORS as error:
+            raise as_httpx(error) from error
 
     def ready(self) -> bool:
         """Whether something has come that was not read yet."""
@@ -174,21 +182,15 @@ class _Stream(httpx.SyncByteStream):
             self._connection.close()
 
 
-@contextlib.contextmanager
-def _mapped_errors(request: httpx.Request | None) -> Iterator[None]:
-    """The errors of `http.client` and sockets as httpx's."""
-    try:
-        yield
-    except TimeoutError as error:
-        raise httpx.ReadTimeout(str(error) or "timed out", request=request) from error
-    except http.client.RemoteDisconnected as error:
-        raise httpx.ReadError(str(error), request=request) from error
-    except http.client.IncompleteRead as error:
-        raise httpx.RemoteProtocolError("the answer ended in the middle", request=request) from error
-    except http.client.HTTPException as error:
-        raise httpx.RemoteProtocolError(f"{type(error).__name__}: {error}", request=request) from error
-    except (OSError, ValueError) as error:  # http.client reads from a closed file where it was aborted: ValueError
-        raise httpx.ReadError(str(error), request=request) from error
+def as_httpx(error: Exception, request: httpx.Request | None = None) -> httpx.TransportError:
+    """An error of `http.client` or of a socket as httpx's."""
+    if isinstance(error, TimeoutError):
+        return httpx.ReadTimeout(str(error) or "timed out", request=request)
+    if isinstance(error, http.client.IncompleteRead):
+        return httpx.RemoteProtocolError("the answer ended in the middle", request=request)
+    if isinstance(error, http.client.HTTPException) and not isinstance(error, OSError):
+        return httpx.RemoteProtocolError(f"{type(error).__name__}: {error}", request=request)
+    return httpx.ReadError(str(error), request=request)
 
 
 def _connect_to(address: str, place: tuple[str, int], *options: Any) -> socket.socket:

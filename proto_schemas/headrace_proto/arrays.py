@@ -36,7 +36,7 @@ def nbytes(output: Output, count: int) -> int:
 def describe(outputs: Sequence[Output], count: int) -> tuple[list[dict[str, Any]], int]:
     """The header's "tensors" for a batch of `count`, and the payload's length in bytes.
 
-    Tensors stand in the order of the outputs, each at the next multiple of 64; the payload ends with the last.
+    Tensors stand in the order of the outputs, each at the next multiple of 64.
     """
     tensors: list[dict[str, Any]] = []
     end = 0
@@ -55,7 +55,12 @@ def describe(outputs: Sequence[Output], count: int) -> tuple[list[dict[str, Any]
             }
         )
         end = offset + length
-    return tensors, end
+    return tensors, payload_length(tensors)
+
+
+def payload_length(tensors: Sequence[Mapping[str, Any]]) -> int:
+    """The bytes of the payload that has these tensors: it ends with the last."""
+    return int(tensors[-1]["offset"] + tensors[-1]["length"]) if tensors else 0
 
 
 def views(tensors: Sequence[Mapping[str, Any]], payload: Buffer) -> dict[str, NDArray[Any]]:

@@ -93,8 +93,9 @@ def parse_infix(data: Buffer) -> int:
 
 def parse_header(data: Buffer) -> dict[str, Any]:
     """The header's map, checked for the protocol's number and a kind."""
-    most = min(MAX_ENTRIES, memoryview(data).nbytes)  # an element has a byte at least
-    count = _Count()
+    length = memoryview(data).nbytes
+    most = min(MAX_ENTRIES, length)  # an element has a byte at least, a list or map one more for itself
+    count = _Count() if 2 * length > _MOST_ELEMENTS else None
     try:
         # Only strings as keys: their hashes are salted, so nobody can send a million that collide.
         header = msgpack.unpackb(
