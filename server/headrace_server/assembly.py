@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from headrace_proto import messages
 
 from .address import Address
-from .decode import Decoded
-from .errors import SampleError, SampleUnavailable
-from .file_reads import FileRead
+from .errors import SampleError
 from .frames import Frame
 from .index import text_of
 from .lending import Place
 from .logs import logger
 from .packing import Room
-from .reading import Turn
-from .samples import Made, Material, SampleMaker, TooLarge
+from .sample_reads import SampleReads, runs
+from .samples import Made, Material, SampleMaker
 from .sources.arrays import Gather
-from .sources.folder import FolderSource
 from .workshop import Workshop
 from .worktime import work_seconds
 
@@ -75,6 +72,11 @@ class Assembly:
             if listener in self._listeners:
                 self._listeners.remove(listener)
 
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody still waits for it."""
+        return not self._cancelled
+
     def cancel(self) -> bool:
         """Drops all work that has not begun, unless another batch waits for one of the samples."""
         with self._lock:
@@ -109,6 +111,7 @@ class Assembly:
             return
         try:
             self._make_room()
+            self._reads = SampleReads(self.address, self._ids, self._workshop, self._client, self._turn)
             self._images = self._room.columns[self.address.plan.pipeline.output.name]
             self._sources: list[Material | None] = [None] * self._count
             places = self._workshop.lending.places(self.address)
@@ -125,7 +128,7 @@ class Assembly:
             self._submit_decoding(rows)
         else:
             self._submit_decoding(sorted({*rows} - {*to_read}))
-            self._submit_reading(to_read)
+            self._reads.submit(to_read, self)
 
     def _make_room(self, gather: Gather | None = None) -> None:
         """Finds which samples the batch has, and makes room for them; `gather` gives their images themselves."""
@@ -155,71 +158,20 @@ class Assembly:
         self._sources[row] = self._maker.cached(int(self._ids[row]))
         return self._sources[row] is not None
 
-    def _read(self, rows: Sequence[int]) -> None:
-        failed = []
-        turn = Turn()
-        for done, row in enumerate(rows):
-            if self._cancelled:
-                return
-            if done and turn.over:  # the storage is slower than was thought: others read the rest at the same time
-                self._submit_reading(rows[done:])
-                rows = rows[:done]
-                break
-            try:
-                self._sources[row] = self._read_sample(row, int(self._ids[row]))
-            except Exception as error:  # noqa: BLE001 - it becomes the batch's failure
-                self._errors[row] = error
-                failed.append(row)
-        self._finish(failed)
-        self._submit_decoding([row for row in rows if row not in failed])
-
-    def _submit_reading(self, rows: Sequence[int]) -> None:
-        reader, source = self._workshop.reader, self.address.plan.dataset.source
-        if reader.files is not None and isinstance(source, FolderSource):
-            small = [row for row in rows if not self._too_large(int(self._ids[row]))]
-            reader.files.submit(self._client, [self._file_read(source, row) for row in small], self._turn)
-            rows = sorted({*rows} - {*small})
-        self._submit_reading_in_turn(rows)
-
-    def _file_read(self, source: FolderSource, row: int) -> FileRead:
-        sample = int(self._ids[row])
-        file = source.file(self.address.plan.info.split, sample)
-        return FileRead(file, self._wanted, partial(self._give_up, row, sample), partial(self._take_file, row))
-
-    def _wanted(self) -> bool:
-        return not self._cancelled
-
-    def _take_file(self, row: int, data: bytes | None) -> None:
-        if data is None:  # what is wrong with it is found out, and said, by reading it as any sample is read
-            self._submit_reading_in_turn([row])
-            return
-        self._sources[row] = data
-        self._submit_decoding([row])
-
-    def _submit_reading_in_turn(self, rows: Sequence[int]) -> None:
-        for run in _runs(rows, self._workshop.reader.run):
-            self._workshop.reader.submit(self._client, partial(self._read, run), self._turn)
+    def take(self, found: Mapping[int, Material], errors: Mapping[int, Exception]) -> None:
+        """See `Taker`."""
+        for row, material in found.items():
+            self._sources[row] = material
+        self._errors.update(errors)
+        self._finish([*errors])
+        self._submit_decoding([*found])
 
     def _submit_decoding(self, rows: Sequence[int]) -> None:
-        for run in _runs(rows, self._workshop.runs.length):
+        for run in runs(rows, self._workshop.runs.length):
             self._workshop.decoders.submit(self._client, partial(self._decode, run), self._turn)
 
-    def _read_sample(self, row: int, sample: int) -> bytes | Decoded | TooLarge:
-        plan = self.address.plan
-        if self._too_large(sample):
-            return TooLarge(plan.index.size(sample))
-        late = partial(self._give_up, row, sample)
-        return self._workshop.reader.read(plan.dataset.source, plan.info.split, sample, late)
-
-    def _too_large(self, sample: int) -> bool:
-        return self.address.plan.index.size(sample) > self._workshop.bounds.file_bytes
-
-    def _give_up(self, row: int, sample: int) -> None:
+    def give_up(self, row: int, error: Exception) -> None:
         """A read hangs: the batch fails, with all that its task would have made next, whatever becomes of it."""
-        plan = self.address.plan
-        place = {"dataset": plan.dataset.name, "split": plan.info.split, "key": text_of(plan.index.key(sample))[0]}
-        reason = "the read has not ended in time (option read_timeout); is the storage there?"
-        error = SampleUnavailable(reason, **place, stage="read")
         with self._lock:
             unmade = [each for each, made in enumerate(self._made) if not made]
         self._errors.update(dict.fromkeys([row, *unmade], error))  # others may wait to copy them
@@ -232,7 +184,7 @@ class Assembly:
             if self._cancelled:
                 return
             if self._sources[row] is None and not self._workshop.reader.quick:
-                self._submit_reading(rows[done:])
+                self._reads.submit(rows[done:], self)
                 rows = rows[:done]
                 break
             try:
@@ -252,11 +204,11 @@ class Assembly:
         self._workshop.troubles.note(info.dataset, info.split, text_of(index.key(int(self._ids[row])))[0], reason)
 
     def _make(self, row: int) -> Made:
-        sample = int(self._ids[row])
+        sample = self._reads.sample(row)
         source, self._sources[row] = self._sources[row], None
         if source is None:
-            source = self._read_sample(row, sample)
-        return self._maker.make(sample, source, self._images[row], partial(self._read_sample, row))
+            source = self._reads.read(row, sample, self)
+        return self._maker.make(sample, source, self._images[row], partial(self._reads.read, row, taker=self))
 
     def _finish(self, rows: Sequence[int]) -> None:
         """Notes that rows are made, or failed; lends them, and packs the batch when they were the last."""
@@ -305,7 +257,3 @@ def assemble(address: Address, workshop: Workshop, client: str, listener: Listen
     if new:
         assembly.begin()
     return assembly
-
-
-def _runs(rows: Sequence[int], length: int) -> list[Sequence[int]]:
-    return [rows[first : first + length] for first in range(0, len(rows), length)]

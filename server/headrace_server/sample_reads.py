@@ -1,0 +1,119 @@
+"""A batch's samples read ahead, in whichever way suits their source and the storage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .address import Address
+from .decode import Decoded
+from .errors import SampleUnavailable
+from .file_reads import FileRead
+from .index import text_of
+from .reading import Turn
+from .samples import Material, TooLarge
+from .sources.folder import FolderSource
+from .workshop import Workshop
+
+
+class Taker(Protocol):
+    """Whose samples are read. It is told from the threads that read."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is still a point in reading."""
+        ...
+
+    def take(self, found: Mapping[int, Material], errors: Mapping[int, Exception]) -> None:
+        """What was read, and what could not be, by row."""
+        ...
+
+    def give_up(self, row: int, error: Exception) -> None:
+        """A read takes longer than it may, and may never end."""
+        ...
+
+
+@dataclass(frozen=True)
+class SampleReads:
+    """Has the samples of one batch read; sample `ids[row]` belongs into row `row`."""
+
+    address: Address
+    ids: NDArray[np.int64]
+    workshop: Workshop
+    client: str
+    turn: int
+    """See `FairQueue.put`."""
+
+    def submit(self, rows: Sequence[int], taker: Taker) -> None:
+        """Returns at once. Files are read by threads that are made for it, where there are such."""
+        files, source = self.workshop.reader.files, self.address.plan.dataset.source
+        if files is not None and isinstance(source, FolderSource):
+            small = [row for row in rows if not self._too_large(self.sample(row))]
+            files.submit(self.client, [self._file_read(source, row, taker) for row in small], self.turn)
+            rows = sorted({*rows} - {*small})
+        self._submit_runs(rows, taker)
+
+    def read(self, row: int, sample: int, taker: Taker) -> bytes | Decoded | TooLarge:
+        """Reads a sample here and now, for this row. Raises SampleError."""
+        plan = self.address.plan
+        if self._too_large(sample):
+            return TooLarge(plan.index.size(sample))
+        late = partial(self._give_up, row, sample, taker)
+        return self.workshop.reader.read(plan.dataset.source, plan.info.split, sample, late)
+
+    def sample(self, row: int) -> int:
+        return int(self.ids[row])
+
+    def _submit_runs(self, rows: Sequence[int], taker: Taker) -> None:
+        for run in runs(rows, self.workshop.reader.run):
+            self.workshop.reader.submit(self.client, partial(self._read_run, run, taker), self.turn)
+
+    def _read_run(self, rows: Sequence[int], taker: Taker) -> None:
+        found: dict[int, Material] = {}
+        errors: dict[int, Exception] = {}
+        turn = Turn()
+        for done, row in enumerate(rows):
+            if not taker.wanted:
+                return
+            if done and turn.over:  # the storage is slower than was thought: others read the rest at the same time
+                self.submit(rows[done:], taker)
+                break
+            try:
+                found[row] = self.read(row, self.sample(row), taker)
+            except Exception as error:  # noqa: BLE001 - it becomes the batch's failure
+                errors[row] = error
+        taker.take(found, errors)
+
+    def _file_read(self, source: FolderSource, row: int, taker: Taker) -> FileRead:
+        sample = self.sample(row)
+        return FileRead(
+            source.file(self.address.plan.info.split, sample),
+            wanted=lambda: taker.wanted,
+            late=partial(self._give_up, row, sample, taker),
+            done=partial(self._take_file, row, taker),
+        )
+
+    def _take_file(self, row: int, taker: Taker, data: bytes | None) -> None:
+        if data is None:  # what is wrong with it is found out, and said, by reading it as any sample is read
+            self._submit_runs([row], taker)
+        else:
+            taker.take({row: data}, {})
+
+    def _too_large(self, sample: int) -> bool:
+        return self.address.plan.index.size(sample) > self.workshop.bounds.file_bytes
+
+    def _give_up(self, row: int, sample: int, taker: Taker) -> None:
+        plan = self.address.plan
+        place = {"dataset": plan.dataset.name, "split": plan.info.split, "key": text_of(plan.index.key(sample))[0]}
+        reason = "the read has not ended in time (option read_timeout); is the storage there?"
+        taker.give_up(row, SampleUnavailable(reason, **place, stage="read"))
+
+
+def runs(rows: Sequence[int], length: int) -> list[Sequence[int]]:
+    """The rows in pieces of this length; the last may be shorter."""
+    return [rows[first : first + length] for first in range(0, len(rows), length)]
