@@ -31,7 +31,7 @@ static int open_late(const char *name, const char *path, int flags, mode_t mode)
 }
 
 static mode_t mode_of(int flags, va_list rest) {
-    return flags & (O_CREAT | O_TMPFILE) ? va_arg(rest, mode_t) : 0;
+    return flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE ? va_arg(rest, mode_t) : 0;
 }
 
 int open(const char *path, int flags, ...) {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,10 +19,14 @@ from hypothesis import strategies as st
 
 from headrace_server.file_reads import FileRead, FileReads
 from headrace_server.native import read_threads
+from headrace_server.native.loading import loaded
 from headrace_server.read_watch import ReadWatch
 from headrace_server.sources.folder import File
 
-pytestmark = pytest.mark.skipif(read_threads() is None, reason="not compiled")
+pytestmark = [
+    pytest.mark.skipif(loaded() is None, reason="not compiled"),
+    pytest.mark.skipif(sys.platform != "linux", reason="slow_files.c is for Linux"),
+]
 
 
 @contextmanager
@@ -79,6 +85,8 @@ def test_what_is_not_as_it_was_indexed_is_not_given(tmp_path: Path) -> None:
         there._replace(size=there.size - 1),
         there._replace(mtime_ns=there.mtime_ns + 1),
         there._replace(path=there.path + b"x"),
+        there._replace(path=there.path + b"\0x"),
+        there._replace(size=-1),
         File(os.fsencode(tmp_path), 0, 0),
         as_it_is(pipe)._replace(size=1),
     ]
@@ -128,6 +136,40 @@ def test_after_the_end_nothing_is_read(tmp_path: Path) -> None:
     files.submit("client", [FileRead(as_it_is(tmp_path / "file"), yes, never, found.append)])
     files.close()
     assert not found
+
+
+HANGING = """
+import os, sys, threading, time
+from headrace_server.file_reads import FileRead, FileReads
+from headrace_server.native import read_threads
+from headrace_server.read_watch import ReadWatch
+from headrace_server.sources.folder import File
+
+watch, late, done = ReadWatch(0.5), [], []
+files = FileReads(read_threads(), watch, lambda: 2 + watch.hanging)
+watch.on_hanging.append(files.nudge)
+for number, path in enumerate(sys.argv[1:]):
+    file = File(os.fsencode(path), os.path.getsize(path), os.stat(path).st_mtime_ns)
+    on_late, on_done = lambda n=number: late.append(n), lambda data, n=number: done.append(n)
+    files.submit("client", [FileRead(file, lambda: True, on_late, on_done)])
+while not (len(late) == 2 and len(done) == len(sys.argv) - 3):
+    time.sleep(0.01)
+print(sorted(late), sorted(done), watch.hanging_threads)
+if sys.argv[1].endswith("closed"):
+    files.close()
+"""
+
+
+@pytest.mark.parametrize("end", ["closed", "left"])
+def test_reads_that_hang_are_late_and_made_up_for_and_keep_no_process_from_its_end(tmp_path: Path, end: str) -> None:
+    paths = [tmp_path / f"hanging {number} {end}" for number in range(2)] + [tmp_path / f"{n}" for n in range(4)]
+    for path in paths:
+        path.write_bytes(b"content")
+    slow = slow_environment(600, tmp_path / "hanging")
+    command = [sys.executable, "-c", HANGING, *map(str, paths)]
+    found = subprocess.run(command, env={**os.environ, **slow}, capture_output=True, text=True, timeout=60)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert found.stdout.split("\n")[0] == "[0, 1] [2, 3, 4, 5] set()"
 
 
 def test_a_read_under_way_that_is_late_is_told_of_and_holds_up_no_thread_of_the_decoders() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import httpx
 
@@ -51,6 +52,7 @@ class FrameReader:
         self._fill, self._outputs, self._checksum = fill, outputs, checksum
         self._buffers = buffers or BufferPool()
         self._last: messages.Batch | None = None
+        """The last batch of another kind than the one before: what is the same in the next is not checked again."""
         self._deadline = math.inf
 
     def read(self, seconds: float = math.inf) -> tuple[messages.Message, memoryview]:
@@ -66,7 +68,8 @@ class FrameReader:
         message = messages.parse(header, self._last)
         if isinstance(message, messages.Batch):
             messages.check_batch(message, self._outputs, payload_length, self._last)
-            self._last = message
+            if self._last is None or message.tensors is not self._last.tensors:
+                self._last = replace(message, strings={}, escaped={}, replaced=())
         elif payload_length:
             raise FrameError(f"a {header['kind']} frame has no payload, this one says {payload_length} bytes")
         payload = self._buffers.get(payload_length).data

@@ -94,8 +94,8 @@ def parse_infix(data: Buffer) -> int:
 def parse_header(data: Buffer) -> dict[str, Any]:
     """The header's map, checked for the protocol's number and a kind."""
     length = memoryview(data).nbytes
-    most = min(MAX_ENTRIES, length)  # an element has a byte at least, a list or map one more for itself
-    count = _Count() if 2 * length > _MOST_ELEMENTS else None
+    most = min(MAX_ENTRIES, length)  # an element has a byte at least
+    count = _Count() if 2 * length > _MOST_ELEMENTS else None  # each counts once, a list or map once more
     try:
         # Only strings as keys: their hashes are salted, so nobody can send a million that collide.
         header = msgpack.unpackb(

@@ -74,8 +74,8 @@ class Assembly:
 
     @property
     def wanted(self) -> bool:
-        """Whether anybody still waits for it."""
-        return not self._cancelled
+        """Whether anybody still waits for what is not made yet."""
+        return not self._cancelled and not self.done
 
     def cancel(self) -> bool:
         """Drops all work that has not begun, unless another batch waits for one of the samples."""
@@ -167,8 +167,12 @@ class Assembly:
         self._submit_decoding([*found])
 
     def _submit_decoding(self, rows: Sequence[int]) -> None:
-        for run in runs(rows, self._workshop.runs.length):
-            self._workshop.decoders.submit(self._client, partial(self._decode, run), self._turn)
+        try:
+            for run in runs(rows, self._workshop.runs.length):
+                self._workshop.decoders.submit(self._client, partial(self._decode, run), self._turn)
+        except Exception as error:  # noqa: BLE001 - it becomes the batch's failure
+            self._errors.update(dict.fromkeys(rows, error))
+            self._finish(rows)
 
     def give_up(self, row: int, error: Exception) -> None:
         """A read hangs: the batch fails, with all that its task would have made next, whatever becomes of it."""

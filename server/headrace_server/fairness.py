@@ -58,10 +58,19 @@ class FairPool:
             self._coming += 1
             self._changed.notify()
         elif len(self._threads) < self._limit() and not self._closed:
-            self._coming += 1
-            thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
-            self._threads.append(thread)
+            self._start()
+
+    def _start(self) -> None:
+        """Raises RuntimeError where the system gives no thread, and there is none yet that could take a task."""
+        thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
+        try:
             thread.start()
+        except RuntimeError:
+            if not self._threads:
+                raise
+            return
+        self._threads.append(thread)
+        self._coming += 1
 
     def _work(self) -> None:
         with self._changed:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from .fair_queue import FairQueue, Taken
 from .logs import logger
@@ -28,9 +28,13 @@ class FileRead:
     """Takes the file's bytes; None if they are not those that were indexed, or could not be had."""
 
 
-class _Begun(NamedTuple):
+@dataclass(slots=True)
+class _Submitted:
+    """A read that was handed to the threads."""
+
     taken: Taken[FileRead]
-    read: ReadUnderWay
+    read: ReadUnderWay | None = None
+    """None while it waits for a thread."""
 
 
 class FileReads:
@@ -43,7 +47,9 @@ class FileReads:
     def __init__(self, threads: ReadThreads, watch: ReadWatch, limit: Callable[[], int]) -> None:
         self._threads, self._watch, self._limit = threads, watch, limit
         self._queue: FairQueue[FileRead] = FairQueue()
-        self._begun: dict[int, _Begun] = {}
+        self._submitted: dict[int, _Submitted] = {}
+        self._behind: deque[int] = deque()
+        """Those that wait for a thread, in their order."""
         self._numbers = itertools.count()
         self._lock = threading.Lock()
         self._closed = False
@@ -56,53 +62,72 @@ class FileReads:
                 return
             for read in reads:
                 self._queue.put(client, read, turn)
-            refused = self._begin_more()
+        self.nudge()
+
+    def nudge(self) -> None:
+        """Begins as many reads as may be; the limit may have risen."""
+        with self._lock:
+            refused = [] if self._closed else self._submit_more()
         _tell((read, None) for read in refused)
 
     def close(self) -> None:
         """Forgets all reads: nobody is told any more."""
         with self._lock:
-            self._closed = True
             self._queue.clear()
-            self._threads.close()
+            if not self._closed:
+                self._threads.close()
+            self._closed = True
 
-    def _begin_more(self) -> list[FileRead]:
-        """Begins as many as may be; gives those back that cannot be begun."""
+    def _submit_more(self) -> list[FileRead]:
+        """Hands as many reads to the threads as may be; gives those back that cannot be."""
         refused = []
         most = self._limit()
         # A few more than there are threads: a thread that has ended one then finds the next, and is not woken for it.
         while self._queue.waiting and self._queue.running < most + most // 4:
             taken = self._queue.take()
             wanted = taken.task.wanted()
-            if not wanted or not self._begin(taken, most):
+            if not wanted or not self._submit(taken, most):
                 self._queue.settle(taken, 0.0)
                 refused += [taken.task] if wanted else []
         return refused
 
-    def _begin(self, taken: Taken[FileRead], most_threads: int) -> bool:
+    def _submit(self, taken: Taken[FileRead], most_threads: int) -> bool:
         number = next(self._numbers)
-        self._begun[number] = _Begun(taken, self._watch.begin(taken.task.late, None))
         try:
-            begun = self._threads.submit(most_threads, *taken.task.file, number)
-        except MemoryError:
-            begun = False
-        if not begun:
-            self._watch.forget(self._begun.pop(number).read)
-        return begun
+            if not self._threads.submit(most_threads, *taken.task.file, number):
+                return False
+        except Exception:  # noqa: BLE001 - reading it in Python says what is wrong
+            return False
+        self._submitted[number] = _Submitted(taken)
+        self._behind.append(number)
+        if len(self._submitted) - len(self._behind) < most_threads:
+            self._begin_next()
+        return True
+
+    def _begin_next(self) -> None:
+        """A thread has taken the read that waited for longest."""
+        submitted = self._submitted[self._behind.popleft()]
+        submitted.read = self._watch.begin(submitted.taken.task.late, None)
 
     def _collect(self) -> None:
         for outcomes in self._threads.collect():
             with self._lock:
                 ended = [(self._end(outcome), outcome.data) for outcome in outcomes]
-                refused = self._begin_more()
+                refused = [] if self._closed else self._submit_more()
             _tell(ended)
             _tell((read, None) for read in refused)
 
     def _end(self, outcome: Outcome) -> FileRead:
-        taken, read = self._begun.pop(outcome.id)
-        self._watch.end(read, outcome.seconds)
-        self._queue.settle(taken, outcome.seconds)
-        return taken.task
+        submitted = self._submitted[outcome.id]
+        if submitted.read is None:  # the threads were more than was thought
+            self._behind.remove(outcome.id)
+        else:
+            self._watch.end(submitted.read, outcome.seconds)
+            if self._behind:
+                self._begin_next()
+        del self._submitted[outcome.id]
+        self._queue.settle(submitted.taken, outcome.seconds)
+        return submitted.taken.task
 
 
 def _tell(ended: Iterable[tuple[FileRead, bytes | None]]) -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 _QUICK_SECONDS = 0.002
 """On average; a page cache or a local disk takes a tenth of it, a network more."""
+_SLOW_SECONDS = 0.01
+"""From here on so many reads are under way that each of them must cost little."""
 _SMOOTHING = 0.1
 _HANGING_SECONDS = 0.5
 """A read that has taken so long may take for ever."""
@@ -38,8 +40,8 @@ class ReadWatch:
         self._under_way: set[ReadUnderWay] = set()
         self._hanging: list[ReadUnderWay] = []
         """Those that hung when this was looked at last."""
-        self.on_hanging: Callable[[], None] = nobody
-        """Called when reads begin to hang."""
+        self.on_hanging: list[Callable[[], None]] = []
+        """Called four times a second while reads hang."""
         self.mean_seconds = 0.0001
         self.closing = threading.Event()
         threading.Thread(target=self._watch, name="headrace-watch", daemon=True).start()
@@ -56,14 +58,19 @@ class ReadWatch:
         taken = time.perf_counter() - read.began if seconds is None else seconds
         self.mean_seconds += _SMOOTHING * (taken - self.mean_seconds)
 
-    def forget(self, read: ReadUnderWay) -> None:
-        """It did not begin after all."""
-        self._under_way.remove(read)
-
     @property
     def quick(self) -> bool:
         """Whether a read takes so little that handing it to other threads costs more than waiting for it."""
         return self.mean_seconds < _QUICK_SECONDS and not self._hanging
+
+    @property
+    def slow(self) -> bool:
+        return self.mean_seconds >= _SLOW_SECONDS
+
+    @property
+    def hanging(self) -> int:
+        """How many reads hang."""
+        return len(self._hanging)
 
     @property
     def hanging_threads(self) -> set[int]:
@@ -76,7 +83,8 @@ class ReadWatch:
             self._hanging = [read for read in list(self._under_way) if read.began < now - _HANGING_SECONDS]
             if not self._hanging:
                 continue
-            self.on_hanging()
+            for listener in self.on_hanging:
+                listener()
             for read in self._hanging:
                 if read.began < now - self._timeout and not read.told:
                     read.told = True

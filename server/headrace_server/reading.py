@@ -44,23 +44,30 @@ class Reader:
         self.watch = ReadWatch(timeout)
         self._pool = FairPool(_POOL, self._limit)
         threads = read_threads()
-        self.files = None if threads is None else FileReads(threads, self.watch, self._limit)
-        """For files, with less work for each; None where the library was not compiled."""
+        self._files = None if threads is None else FileReads(threads, self.watch, self._limit)
+        self.watch.on_hanging.append(self._pool.nudge)
+        if self._files is not None:
+            self.watch.on_hanging.append(self._files.nudge)
 
     def submit(self, client: str, task: Task, turn: int = 0) -> None:
         self._pool.submit(client, task, turn)
 
     def close(self, seconds: float) -> None:
-        """Tries no failed read again, and waits so long for those under way."""
+        """Tries no failed read again, and waits so long for those under way in threads of Python's."""
         self.watch.closing.set()
-        if self.files is not None:
-            self.files.close()
+        if self._files is not None:
+            self._files.close()
         self._pool.close(seconds)
 
     @property
     def quick(self) -> bool:
         """Whether a read takes so little that handing it to other threads costs more than waiting for it."""
         return self.watch.quick
+
+    @property
+    def files(self) -> FileReads | None:
+        """For files, where the storage is so slow that it pays; None also where the library was not compiled."""
+        return self._files if self.watch.slow else None
 
     @property
     def hanging_elsewhere(self) -> int:
@@ -95,4 +102,5 @@ class Reader:
         raise AssertionError("the last attempt returns or raises")
 
     def _limit(self) -> int:
-        return max(2, min(self._most_threads, 1 + int(self.watch.mean_seconds * _WANTED_RATE)))
+        wanted = 1 + int(self.watch.mean_seconds * _WANTED_RATE)
+        return max(2, min(self._most_threads, wanted + self.watch.hanging))  # those that hang are made up for

@@ -50,7 +50,13 @@ class SampleReads:
     """See `FairQueue.put`."""
 
     def submit(self, rows: Sequence[int], taker: Taker) -> None:
-        """Returns at once. Files are read by threads that are made for it, where there are such."""
+        """Returns at once."""
+        try:
+            self._submit(rows, taker)
+        except Exception as error:  # noqa: BLE001 - it becomes the batch's failure
+            taker.take({}, dict.fromkeys(rows, error))
+
+    def _submit(self, rows: Sequence[int], taker: Taker) -> None:
         files, source = self.workshop.reader.files, self.address.plan.dataset.source
         if files is not None and isinstance(source, FolderSource):
             small = [row for row in rows if not self._too_large(self.sample(row))]
@@ -99,10 +105,13 @@ class SampleReads:
         )
 
     def _take_file(self, row: int, taker: Taker, data: bytes | None) -> None:
-        if data is None:  # what is wrong with it is found out, and said, by reading it as any sample is read
-            self._submit_runs([row], taker)
-        else:
+        if data is not None:
             taker.take({row: data}, {})
+            return
+        try:  # what is wrong with it is found out, and said, by reading it as any sample is read
+            self._submit_runs([row], taker)
+        except Exception as error:  # noqa: BLE001 - it becomes the batch's failure
+            taker.take({}, {row: error})
 
     def _too_large(self, sample: int) -> bool:
         return self.address.plan.index.size(sample) > self.workshop.bounds.file_bytes

@@ -83,7 +83,7 @@ class Service:
             counts=Counts(self.metrics.made, self.metrics.shared),
             troubles=self.troubles,
         )
-        reader.watch.on_hanging = self._workshop.decoders.nudge
+        reader.watch.on_hanging.append(self._workshop.decoders.nudge)
         budget = Budget(settings.memory_bytes, self.metrics.memory_used)
         self._limits = StreamLimits(settings.queue_batches, budget, settings.ping_seconds)
         self.metrics.memory(settings.memory_bytes)

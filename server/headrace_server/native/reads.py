@@ -45,13 +45,18 @@ class ReadThreads:
         self._reads = library.headrace_reads()
         if not self._reads:
             raise MemoryError("no memory to read files")
-        # Short calls, for which letting go of the interpreter's lock costs more than keeping it.
+        # A short call, but for the first ones, which start threads; letting go of the lock would cost more.
         self._submit = ctypes.PyDLL(library._name).headrace_reads_submit
         self._submit.argtypes = library.headrace_reads_submit.argtypes
         self._buffers: dict[int, bytes] = {}
 
     def submit(self, most_threads: int, path: bytes, size: int, mtime_ns: int, number: int) -> bool:
-        """Has the file read under this id. False if that is not possible now. Raises MemoryError."""
+        """Has the file read under this id. False if that is not possible now. Raises MemoryError.
+
+        Reads begin in the order in which they were submitted.
+        """
+        if b"\0" in path:
+            return False
         data = self._buffers[number] = _new_bytes(None, size)
         _keep(data)  # also while the interpreter ends, and a thread still reads
         if self._submit(self._reads, most_threads, path, _address(data), size, mtime_ns, number):
