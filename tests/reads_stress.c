@@ -32,7 +32,7 @@ static void check(const struct outcome *outcome) {
 static void *collect(void *unused) {
     struct outcome outcomes[MOST];
     int64_t count;
-    while ((count = headrace_reads_collect(attempt->reads, outcomes, MOST))) {
+    while ((count = headrace_reads_collect(attempt->reads, outcomes, MOST, 100000))) {
         for (int64_t i = 0; i < count; i++)
             check(&outcomes[i]);
         __atomic_add_fetch(&attempt->collected, count, __ATOMIC_SEQ_CST);

@@ -8,7 +8,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -57,7 +56,7 @@ def as_it_is(path: Path) -> File:
 def outcomes(files: FileReads, *asked: File) -> list[bytes | None]:
     """What becomes of each."""
     found: dict[int, bytes | None] = {}
-    reads = [FileRead(file, yes, never, partial(found.__setitem__, number)) for number, file in enumerate(asked)]
+    reads = [FileRead(file, row, yes, never, found.update) for row, file in enumerate(asked)]
     files.submit("client", reads)
     wait_for(lambda: len(found) == len(asked), "all to be read")
     return [found[number] for number in range(len(asked))]
@@ -97,11 +96,12 @@ def test_what_is_not_as_it_was_indexed_is_not_given(tmp_path: Path) -> None:
 def test_many_threads_ask_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"content")
     file = as_it_is(tmp_path / "file")
-    found: list[list[bytes | None]] = [[] for _ in range(8)]
+    found: list[dict[int, bytes | None]] = [{} for _ in range(8)]
 
     def ask(number: int) -> None:
-        for _ in range(50):
-            files.submit(f"client {number}", [FileRead(file, yes, never, found[number].append)] * 5)
+        for first in range(0, 250, 5):
+            reads = [FileRead(file, row, yes, never, found[number].update) for row in range(first, first + 5)]
+            files.submit(f"client {number}", reads)
 
     with files_read() as files:
         threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
@@ -110,30 +110,30 @@ def test_many_threads_ask_at_once(tmp_path: Path) -> None:
         wait_for(lambda: all(len(each) == 250 for each in found), "all to be read")
         for thread in threads:
             thread.join()
-    assert found == [[b"content"] * 250] * 8
+    assert found == [dict.fromkeys(range(250), b"content")] * 8
 
 
 def test_what_nobody_wants_any_more_is_not_read_and_what_fails_to_be_taken_stops_no_other(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"content")
     file, found = as_it_is(tmp_path / "file"), []
 
-    def fail(_data: bytes | None) -> None:
+    def fail(_: dict[int, bytes | None]) -> None:
         raise RuntimeError("a fault of the server's")
 
     with files_read(limit=1) as files:
-        unwanted = FileRead(file, lambda: False, never, lambda _: found.append(b"unwanted"))
-        files.submit("client", [unwanted, FileRead(file, yes, never, fail)])
-        files.submit("client", [FileRead(file, yes, never, found.append)], turn=1)
+        unwanted = FileRead(file, 0, lambda: False, never, found.append)
+        files.submit("client", [unwanted, FileRead(file, 1, yes, never, fail)])
+        files.submit("client", [FileRead(file, 2, yes, never, found.append)], turn=1)
         wait_for(lambda: found, "the last to be read")
-    assert found == [b"content"]
+    assert found == [{2: b"content"}]
 
 
 def test_after_the_end_nothing_is_read(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"content")
-    found: list[bytes | None] = []
+    found: dict[int, bytes | None] = {}
     with files_read() as files:
         pass
-    files.submit("client", [FileRead(as_it_is(tmp_path / "file"), yes, never, found.append)])
+    files.submit("client", [FileRead(as_it_is(tmp_path / "file"), 0, yes, never, found.update)])
     files.close()
     assert not found
 
@@ -150,8 +150,7 @@ files = FileReads(read_threads(), watch, lambda: 2 + watch.hanging)
 watch.on_hanging.append(files.nudge)
 for number, path in enumerate(sys.argv[1:]):
     file = File(os.fsencode(path), os.path.getsize(path), os.stat(path).st_mtime_ns)
-    on_late, on_done = lambda n=number: late.append(n), lambda data, n=number: done.append(n)
-    files.submit("client", [FileRead(file, lambda: True, on_late, on_done)])
+    files.submit("client", [FileRead(file, number, lambda: True, lambda n=number: late.append(n), done.extend)])
 while not (len(late) == 2 and len(done) == len(sys.argv) - 3):
     time.sleep(0.01)
 print(sorted(late), sorted(done), watch.hanging_threads)

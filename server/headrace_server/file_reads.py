@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -14,18 +14,22 @@ from .native import Outcome, ReadThreads
 from .read_watch import ReadUnderWay, ReadWatch
 from .sources.folder import File
 
+_PATIENCE = 1 / 16
+"""Of the time that a read takes: so long one that has ended waits for others, that all of them are taken at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class FileRead:
     """A file that is wanted, and what becomes of it."""
 
     file: File
+    row: int
     wanted: Callable[[], bool]
     """Whether it is still wanted, asked before it is read."""
     late: Callable[[], None]
     """See `ReadWatch.begin`."""
-    done: Callable[[bytes | None], None]
-    """Takes the file's bytes; None if they are not those that were indexed, or could not be had."""
+    done: Callable[[dict[int, bytes | None]], None]
+    """Takes files' bytes by row; None if they are not those that were indexed, or could not be had."""
 
 
 @dataclass(slots=True)
@@ -110,7 +114,7 @@ class FileReads:
         submitted.read = self._watch.begin(submitted.taken.task.late, None)
 
     def _collect(self) -> None:
-        for outcomes in self._threads.collect():
+        for outcomes in self._threads.collect(lambda: self._watch.mean_seconds * _PATIENCE):
             with self._lock:
                 ended = [(self._end(outcome), outcome.data) for outcome in outcomes]
                 refused = [] if self._closed else self._submit_more()
@@ -131,8 +135,12 @@ class FileReads:
 
 
 def _tell(ended: Iterable[tuple[FileRead, bytes | None]]) -> None:
+    """Tells everybody of all that is theirs at once."""
+    found: defaultdict[Callable[[dict[int, bytes | None]], None], dict[int, bytes | None]] = defaultdict(dict)
     for read, data in ended:
+        found[read.done][read.row] = data
+    for done, files in found.items():
         try:
-            read.done(data)
+            done(files)
         except Exception:  # noqa: BLE001 - logged; the others are told
-            logger.exception("a file was read, and its batch failed")
+            logger.exception("what was read could not be taken")

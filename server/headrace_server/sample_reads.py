@@ -60,7 +60,7 @@ class SampleReads:
         files, source = self.workshop.reader.files, self.address.plan.dataset.source
         if files is not None and isinstance(source, FolderSource):
             small = [row for row in rows if not self._too_large(self.sample(row))]
-            files.submit(self.client, [self._file_read(source, row, taker) for row in small], self.turn)
+            files.submit(self.client, self._file_reads(source, small, taker), self.turn)
             rows = sorted({*rows} - {*small})
         self._submit_runs(rows, taker)
 
@@ -95,23 +95,25 @@ class SampleReads:
                 errors[row] = error
         taker.take(found, errors)
 
-    def _file_read(self, source: FolderSource, row: int, taker: Taker) -> FileRead:
-        sample = self.sample(row)
-        return FileRead(
-            source.file(self.address.plan.info.split, sample),
-            wanted=lambda: taker.wanted,
-            late=partial(self._give_up, row, sample, taker),
-            done=partial(self._take_file, row, taker),
-        )
+    def _file_reads(self, source: FolderSource, rows: Sequence[int], taker: Taker) -> list[FileRead]:
+        split, done = self.address.plan.info.split, partial(self._take_files, taker)
 
-    def _take_file(self, row: int, taker: Taker, data: bytes | None) -> None:
-        if data is not None:
-            taker.take({row: data}, {})
-            return
-        try:  # what is wrong with it is found out, and said, by reading it as any sample is read
-            self._submit_runs([row], taker)
+        def wanted() -> bool:
+            return taker.wanted
+
+        samples = [(row, self.sample(row)) for row in rows]
+        return [
+            FileRead(source.file(split, sample), row, wanted, partial(self._give_up, row, sample, taker), done)
+            for row, sample in samples
+        ]
+
+    def _take_files(self, taker: Taker, files: Mapping[int, bytes | None]) -> None:
+        taker.take({row: data for row, data in files.items() if data is not None}, {})
+        others = [row for row, data in files.items() if data is None]
+        try:  # what is wrong with them is found out, and said, by reading them as any sample is read
+            self._submit_runs(others, taker)
         except Exception as error:  # noqa: BLE001 - it becomes the batch's failure
-            taker.take({}, {row: error})
+            taker.take({}, dict.fromkeys(others, error))
 
     def _too_large(self, sample: int) -> bool:
         return self.address.plan.index.size(sample) > self.workshop.bounds.file_bytes

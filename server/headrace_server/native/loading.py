@@ -34,7 +34,7 @@ def loaded() -> ctypes.CDLL | None:
     library.headrace_eighth.argtypes = [text, size, address, size, size]
     library.headrace_reads.restype = address
     library.headrace_reads_submit.argtypes = [address, size, text, address, size, size, size]
-    library.headrace_reads_collect.argtypes = [address, address, size]
+    library.headrace_reads_collect.argtypes = [address, address, size, size]
     library.headrace_reads_collect.restype = size
     library.headrace_reads_close.argtypes = [address]
     return library

@@ -22,9 +22,6 @@
 
 enum { TAKEN, REFUSED, STACK = 128 * 1024, NANOSECONDS = 1000000000 };
 
-/* So long the first outcome waits for others: one turn of the interpreter then serves them all. */
-enum { PATIENCE = 2000000 };
-
 /* A file of which `size` bytes, of that time of modification, are wanted in `out`. */
 struct job {
     struct job *next;
@@ -209,16 +206,17 @@ int headrace_reads_submit(struct reads *reads, int64_t most, const char *path, u
     return taken ? TAKEN : REFUSED;
 }
 
-/* Waits for outcomes, and gives up to `most` of them; 0 only after `headrace_reads_close`, and `reads` is no more then. */
-int64_t headrace_reads_collect(struct reads *reads, struct outcome *outcomes, int64_t most) {
-    const struct timespec patience = {.tv_nsec = PATIENCE};
+/* Waits for outcomes, and gives up to `most` of them; 0 only after `headrace_reads_close`, and `reads` is no more then.
+ * The first waits `patience` nanoseconds, less than a second, for others: one turn of the interpreter serves them all. */
+int64_t headrace_reads_collect(struct reads *reads, struct outcome *outcomes, int64_t most, int64_t patience) {
+    const struct timespec pause = {.tv_nsec = (long)patience};
     int64_t count = 0;
     pthread_mutex_lock(&reads->lock);
     while (!reads->closed && !reads->done.count)
         pthread_cond_wait(&reads->ended, &reads->lock);
     if (!reads->closed && reads->done.count < most) {
         pthread_mutex_unlock(&reads->lock);
-        nanosleep(&patience, NULL);
+        nanosleep(&pause, NULL);
         pthread_mutex_lock(&reads->lock);
     }
     if (reads->closed) {

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from .loading import loaded
 
 _MOST_AT_ONCE = 64
+_LONGEST_PATIENCE = 0.9
 _new_bytes, _address, _keep, _let_go = (
     ctypes.pythonapi.PyBytes_FromStringAndSize,
     ctypes.pythonapi.PyBytes_AsString,
@@ -64,10 +65,15 @@ class ReadThreads:
             return False
         return True
 
-    def collect(self) -> Iterator[list[Outcome]]:
-        """Waits for reads that have ended, some at a time, until `close` is called."""
+    def collect(self, patience: Callable[[], float]) -> Iterator[list[Outcome]]:
+        """Waits for reads that have ended, some at a time, until `close` is called.
+
+        The first of them waits so many seconds, up to a second, for others.
+        """
         outcomes = (_Outcome * _MOST_AT_ONCE)()
-        while count := self._library.headrace_reads_collect(self._reads, outcomes, _MOST_AT_ONCE):
+        while count := self._library.headrace_reads_collect(
+            self._reads, outcomes, _MOST_AT_ONCE, int(min(patience(), _LONGEST_PATIENCE) * 1e9)
+        ):
             yield [self._ended(outcome) for outcome in outcomes[:count]]
 
     def close(self) -> None:
