@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -113,3 +115,18 @@ def test_a_batch_that_cannot_be_handed_to_a_reader_fails(
     failure = made(plan, shop).failure
     assert failure is not None
     assert "can't start new thread" in failure.message
+
+
+@pytest.mark.parametrize("mean_seconds", [0.0001, 0.005, 1.0])
+def test_a_batch_that_is_made_is_held_by_no_thread(plan: ResolvedPlan, shop: Workshop, mean_seconds: float) -> None:
+    """Its memory can be used again only then."""
+    shop.reader.watch.mean_seconds = mean_seconds
+    assembly = made(plan, shop)
+    shop.lending.release(assembly)
+    held = weakref.ref(assembly)
+    gc.disable()  # it is to go by itself
+    try:
+        del assembly
+        wait_for(lambda: held() is None, "the batch to be dropped")
+    finally:
+        gc.enable()

@@ -87,6 +87,7 @@ class FairPool:
                 if self._queue.waiting:
                     self._wake()  # the limit may have risen
             self._run(taken)
+            del taken  # nothing is held while there is nothing to do
 
     def _run(self, taken: Taken[Task]) -> None:
         began = self._clock()

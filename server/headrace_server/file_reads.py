@@ -115,11 +115,15 @@ class FileReads:
 
     def _collect(self) -> None:
         for outcomes in self._threads.collect(lambda: self._watch.mean_seconds * _PATIENCE):
-            with self._lock:
-                ended = [(self._end(outcome), outcome.data) for outcome in outcomes]
-                refused = [] if self._closed else self._submit_more()
-            _tell(ended)
-            _tell((read, None) for read in refused)
+            self._pass_on(outcomes)
+            del outcomes  # nothing is held while there is nothing to do
+
+    def _pass_on(self, outcomes: list[Outcome]) -> None:
+        with self._lock:
+            ended = [(self._end(outcome), outcome.data) for outcome in outcomes]
+            refused = [] if self._closed else self._submit_more()
+        _tell(ended)
+        _tell((read, None) for read in refused)
 
     def _end(self, outcome: Outcome) -> FileRead:
         submitted = self._submitted[outcome.id]
