@@ -51,8 +51,8 @@ class FrameReader:
     ) -> None:
         self._fill, self._outputs, self._checksum = fill, outputs, checksum
         self._buffers = buffers or BufferPool()
-        self._last: messages.Batch | None = None
-        """The last batch of another kind than the one before: what is the same in the next is not checked again."""
+        self._checked: messages.Batch | None = None
+        """A batch that was checked, without what differs from batch to batch: what the next has the same is right."""
         self._deadline = math.inf
 
     def read(self, seconds: float = math.inf) -> tuple[messages.Message, memoryview]:
@@ -65,11 +65,11 @@ class FrameReader:
         head = memoryview(self._exactly(header_length + frame.INFIX_LENGTH))
         header_bytes, payload_length = head[:header_length], frame.parse_infix(head[header_length:])
         header = frame.parse_header(header_bytes)
-        message = messages.parse(header, self._last)
+        message = messages.parse(header, self._checked)
         if isinstance(message, messages.Batch):
-            messages.check_batch(message, self._outputs, payload_length, self._last)
-            if self._last is None or message.tensors is not self._last.tensors:
-                self._last = replace(message, strings={}, escaped={}, replaced=())
+            messages.check_batch(message, self._outputs, payload_length, self._checked)
+            if self._checked is None or message.tensors is not self._checked.tensors:
+                self._checked = replace(message, strings={}, escaped={}, replaced=())
         elif payload_length:
             raise FrameError(f"a {header['kind']} frame has no payload, this one says {payload_length} bytes")
         payload = self._buffers.get(payload_length).data
