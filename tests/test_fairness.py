@@ -225,6 +225,23 @@ def test_a_task_that_raises_is_logged_and_its_thread_goes_on(capsys: pytest.Capt
     assert "on purpose" in captured.out + captured.err
 
 
+def test_where_the_system_gives_no_more_threads_those_that_are_there_do_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    first, done = threading.Event(), threading.Semaphore(0)
+    with pool_of(3) as pool:
+        pool.submit("a", first.set)
+        assert first.wait(DEADLINE)
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        for _ in range(10):
+            pool.submit("a", done.release)
+        for _ in range(10):
+            assert done.acquire(timeout=DEADLINE)
+    with pool_of(3) as pool, pytest.raises(RuntimeError, match="new thread"):
+        pool.submit("a", done.release)
+
+
 def test_closing_ends_running_tasks_forgets_waiting_ones_and_leaves_no_thread() -> None:
     gate, ran = Gate(), []
     pool = FairPool("test-closing", lambda: 1)
