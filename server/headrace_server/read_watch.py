@@ -65,6 +65,7 @@ class ReadWatch:
 
     @property
     def slow(self) -> bool:
+        """Whether a read takes so long that threads in C are worth their hand-over."""
         return self.mean_seconds >= _SLOW_SECONDS
 
     @property
