@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from jpegs import encoded_variously
 from numpy.typing import NDArray
 
-from headrace_server import native, resample
+from headrace_server import jpeg_runs, native, resample
 from headrace_server.native import Edges, Resampler, library, loading
 from headrace_server.resample import resize_with_pillow
 
@@ -245,6 +245,21 @@ def test_decoding_damaged_jpegs_keeps_to_its_memory(tmp_path: Path) -> None:
         files.append(tmp_path / f"{number}.jpg")
         files[-1].write_bytes(data)
     under_sanitizers("eighth_fuzz.c", tmp_path, "20000", *map(str, files))
+
+
+@needs_compiler
+@pytest.mark.skipif(jpeg_runs.NATIVE is None, reason="Pillow's libjpeg cannot be called")
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell what is loaded")
+@pytest.mark.parametrize("sanitizers", ["address,undefined", "thread"])
+def test_making_damaged_jpegs_together_keeps_to_its_memory(tmp_path: Path, sanitizers: str) -> None:
+    """By several threads, that hand their decoders on."""
+    loaded = Path("/proc/self/maps").read_text().split()
+    libjpeg = next(word for word in loaded if Path(word).name.startswith("libjpeg"))
+    files = []
+    for number, data in enumerate(encoded_variously()):
+        files.append(tmp_path / f"{number}.jpg")
+        files[-1].write_bytes(data)
+    under_sanitizers("jpegs_fuzz.c", tmp_path, libjpeg, "1000", *map(str, files), sanitizers=sanitizers)
 
 
 @needs_compiler

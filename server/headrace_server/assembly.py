@@ -16,6 +16,7 @@ from .index import text_of
 from .lending import Place
 from .logs import logger
 from .packing import Room
+from .run_maker import RunMaker
 from .sample_reads import SampleReads, runs
 from .samples import Made, Material, SampleMaker
 from .sources.arrays import Gather
@@ -113,7 +114,7 @@ class Assembly:
             self._make_room()
             self._reads = SampleReads(self.address, self._ids, self._workshop, self._client, self._turn)
             self._images = self._room.columns[self.address.plan.pipeline.output.name]
-            self._sources: list[Material | None] = [None] * self._count
+            self._run_maker = RunMaker(self._maker, self._reads, self._images, self._count)
             places = self._workshop.lending.places(self.address)
             missing = [row for row, place in enumerate(places) if place is None or not self._borrow(row, place)]
             self._submit_missing(missing)
@@ -155,13 +156,13 @@ class Assembly:
         self._finish([row])
 
     def _take_cached(self, row: int) -> bool:
-        self._sources[row] = self._maker.cached(int(self._ids[row]))
-        return self._sources[row] is not None
+        image = self._run_maker.sources[row] = self._maker.cached(int(self._ids[row]))
+        return image is not None
 
     def take(self, found: Mapping[int, Material], errors: Mapping[int, Exception]) -> None:
         """See `Taker`."""
         for row, material in found.items():
-            self._sources[row] = material
+            self._run_maker.sources[row] = material
         self._errors.update(errors)
         self._finish([*errors])
         self._submit_decoding([*found])
@@ -184,35 +185,25 @@ class Assembly:
     def _decode(self, rows: Sequence[int]) -> None:
         """Makes samples that were read; where the storage is quick it reads them, too, which saves a hand-over."""
         began = work_seconds()
-        for done, row in enumerate(rows):
-            if self._cancelled:
-                return
-            if self._sources[row] is None and not self._workshop.reader.quick:
-                self._reads.submit(rows[done:], self)
-                rows = rows[:done]
-                break
-            try:
-                made = self._make(row)
-                if made.reason is not None:
-                    self._replaced[row] = made
-                    self._note(row, made.reason)
-            except Exception as error:  # noqa: BLE001 - it becomes the batch's failure
-                self._errors[row] = error
+        run = self._run_maker.make(rows, self)
+        if run is None:
+            return
+        if run.unread:
+            self._reads.submit(run.unread, self)
+            rows = rows[: -len(run.unread)]
+        self._errors.update(run.errors)
+        self._replaced.update(run.replaced)
+        for row, made in run.replaced.items():
+            self._note(row, made)
         if rows:
             self._workshop.runs.took(len(rows), work_seconds() - began)
         self._workshop.counts.add_made(len(rows))
         self._finish(rows)
 
-    def _note(self, row: int, reason: str) -> None:
+    def _note(self, row: int, made: Made) -> None:
         info, index = self.address.plan.info, self.address.plan.index
-        self._workshop.troubles.note(info.dataset, info.split, text_of(index.key(int(self._ids[row])))[0], reason)
-
-    def _make(self, row: int) -> Made:
-        sample = self._reads.sample(row)
-        source, self._sources[row] = self._sources[row], None
-        if source is None:
-            source = self._reads.read(row, sample, self)
-        return self._maker.make(sample, source, self._images[row], partial(self._reads.read, row, taker=self))
+        assert made.reason is not None
+        self._workshop.troubles.note(info.dataset, info.split, text_of(index.key(int(self._ids[row])))[0], made.reason)
 
     def _finish(self, rows: Sequence[int]) -> None:
         """Notes that rows are made, or failed; lends them, and packs the batch when they were the last."""

@@ -52,11 +52,11 @@ class ReadWatch:
         self._under_way.add(read)
         return read
 
-    def end(self, read: ReadUnderWay, seconds: float | None = None) -> None:
-        """The read has ended; it took `seconds`, if not all the time since it began."""
+    def end(self, read: ReadUnderWay, seconds: float | None = None, files: int = 1) -> None:
+        """The read has ended, of so many files; it took `seconds`, if not all the time since it began."""
         self._under_way.remove(read)
         taken = time.perf_counter() - read.began if seconds is None else seconds
-        self.mean_seconds += _SMOOTHING * (taken - self.mean_seconds)
+        self.mean_seconds += (1 - (1 - _SMOOTHING) ** files) * (taken / max(files, 1) - self.mean_seconds)
 
     @property
     def quick(self) -> bool:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from .decode import Decoded
 from .errors import SampleUnavailable
 from .fairness import FairPool, Task
 from .file_reads import FileReads
-from .native import read_threads
+from .native import file_run, read_threads
 from .read_watch import ReadWatch, nobody
 from .sources.base import Source
+from .sources.folder import File
 
 _WANTED_RATE = 5_000
 """Reads a second that the pool aims at; times the seconds of a read, this is how many must be in flight."""
@@ -22,6 +23,9 @@ _TURN_SECONDS = 5 * _RUN_SECONDS
 _LONGEST_RUN = 32
 _POOL = "headrace-read"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+
+FILE_RUN = file_run()
+"""Reads several files in one call, where the library was compiled."""
 
 
 class Turn:
@@ -100,6 +104,26 @@ class Reader:
             finally:
                 self.watch.end(read)
         raise AssertionError("the last attempt returns or raises")
+
+    def read_files(self, files: Sequence[File], late: Callable[[int], None]) -> list[bytes | None]:
+        """The first files, read one after the other without the interpreter's lock; only some, if that takes long.
+
+        None for one that `read` must say something of, and none at all where the library was not compiled. `late` is
+        told which file's read takes longer than it may.
+        """
+        if FILE_RUN is None or not files:
+            return []
+        try:
+            run = FILE_RUN(files)
+        except ValueError:  # a path that no file can have
+            return []
+        read = self.watch.begin(lambda: late(run.at), threading.get_ident())
+        found: list[bytes | None] = []
+        try:
+            found = run.read(_TURN_SECONDS)
+        finally:
+            self.watch.end(read, files=len(found))
+        return found
 
     def _limit(self) -> int:
         wanted = 1 + int(self.watch.mean_seconds * _WANTED_RATE)

@@ -20,6 +20,9 @@ from .samples import Material, TooLarge
 from .sources.folder import FolderSource
 from .workshop import Workshop
 
+_TOGETHER_BYTES = 2**20
+"""What a task reads before it decodes it; that should still be in the processor's caches by then."""
+
 
 class Taker(Protocol):
     """Whose samples are read. It is told from the threads that read."""
@@ -71,6 +74,32 @@ class SampleReads:
             return TooLarge(plan.index.size(sample))
         late = partial(self._give_up, row, sample, taker)
         return self.workshop.reader.read(plan.dataset.source, plan.info.split, sample, late)
+
+    @property
+    def quick(self) -> bool:
+        """See `Reader.quick`."""
+        return self.workshop.reader.quick
+
+    def read_files(self, rows: Sequence[int], taker: Taker) -> list[bytes | None]:
+        """Reads the files of the first rows here and now, as many as suit the caches, and as take little time.
+
+        None for a file that `read` must say something of. It may be none at all, where there are no files.
+        """
+        source, split = self.address.plan.dataset.source, self.address.plan.info.split
+        if not isinstance(source, FolderSource):
+            return []
+        files = [source.file(split, self.sample(row)) for row in rows[: self._fitting(rows)]]
+        return self.workshop.reader.read_files(files, lambda i: self._give_up(rows[i], self.sample(rows[i]), taker))
+
+    def _fitting(self, rows: Sequence[int]) -> int:
+        """How many of the first rows' files are read together: one may be of any size, unless it is refused unread."""
+        total = 0
+        for count, row in enumerate(rows):
+            size = self.address.plan.index.size(self.sample(row))
+            total += size
+            if size > self.workshop.bounds.file_bytes or (count and total > _TOGETHER_BYTES):
+                return count
+        return len(rows)
 
     def sample(self, row: int) -> int:
         return int(self.ids[row])

@@ -87,7 +87,24 @@ class SampleMaker:
                     self.cache.put(self._key(sample, scalable=decoded.scalable), image)
             pipeline.finish(image, self._labels(sample), self.plan.seed, self.epoch, sample, out)
         except TransformError as error:
-            raise SampleFailed(str(error), **self._names(sample), stage="transform") from error
+            raise self._failed(sample, error) from error
+
+    @property
+    def can_cut(self) -> bool:
+        """Whether a sample's image may be `cut` by somebody else, and only finished here."""
+        return self.plan.pipeline.can_cut and not self.cache.most_bytes
+
+    def finish_cut(self, sample: int, image: NDArray[np.uint8], out: NDArray[Any]) -> None:
+        """Fills the slot `out` from what `Pipeline.cut` says. Raises SampleFailed and DecodeError."""
+        if self.plan.pipeline.ends_with_cut:
+            return
+        try:
+            self.plan.pipeline.finish_cut(image, self._labels(sample), self.plan.seed, self.epoch, sample, out)
+        except TransformError as error:
+            raise self._failed(sample, error) from error
+
+    def _failed(self, sample: int, error: TransformError) -> SampleFailed:
+        return SampleFailed(str(error), **self._names(sample), stage="transform")
 
     def _decoded(self, sample: int, data: bytes | Decoded | TooLarge) -> Decoded:
         if isinstance(data, Decoded):

@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from fuzzing import decoding, eighths, frames, plans, resampling
+from fuzzing import decoding, eighths, frames, plans, resampling, together
 from fuzzing.runner import Recorder, fuzz, recorded
 
 TARGETS = {
@@ -16,6 +16,7 @@ TARGETS = {
     "frames": frames.target,
     "plan": plans.target,
     "resample": resampling.target,
+    "together": together.target,
 }
 
 

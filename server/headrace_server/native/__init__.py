@@ -1,16 +1,23 @@
 """What is written in C, for what no package does at the speed of the hardware."""
 
 from .eighth import EighthDecoder, eighth_decoder
+from .jpegs import JpegMaker, JpegTask, jpeg_maker
 from .reads import Outcome, ReadThreads, read_threads
 from .resampling import Edges, Resampler, resamplers
+from .runs import FileRun, file_run
 
 __all__ = [
     "Edges",
     "EighthDecoder",
+    "FileRun",
+    "JpegMaker",
+    "JpegTask",
     "Outcome",
     "ReadThreads",
     "Resampler",
     "eighth_decoder",
+    "file_run",
+    "jpeg_maker",
     "read_threads",
     "resamplers",
 ]

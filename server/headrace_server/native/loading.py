@@ -32,6 +32,10 @@ def loaded() -> ctypes.CDLL | None:
     ]
     text = ctypes.c_char_p
     library.headrace_eighth.argtypes = [text, size, address, size, size]
+    library.headrace_look.argtypes = [address, size]
+    library.headrace_make_jpegs.argtypes = [address, address, size, number, number]
+    library.headrace_read_run.argtypes = [text, address, size, size, address]
+    library.headrace_read_run.restype = size
     library.headrace_reads.restype = address
     library.headrace_reads_submit.argtypes = [address, size, text, address, size, size, size]
     library.headrace_reads_collect.argtypes = [address, address, size, size]

@@ -5,22 +5,14 @@
 #define _GNU_SOURCE
 #define _DARWIN_C_SOURCE
 
-#include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
 
-#ifdef __APPLE__
-#define st_mtim st_mtimespec
-#endif
+#include "files.h"
 
-enum { TAKEN, REFUSED, STACK = 128 * 1024, NANOSECONDS = 1000000000 };
+enum { TAKEN, REFUSED, STACK = 128 * 1024 };
 
 /* A file of which `size` bytes, of that time of modification, are wanted in `out`. */
 struct job {
@@ -66,38 +58,6 @@ static struct job *take(struct jobs *jobs) {
     return job;
 }
 
-static int64_t now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (int64_t)time.tv_sec * NANOSECONDS + time.tv_nsec;
-}
-
-static int read_whole(int file, uint8_t *out, int64_t size) {
-    while (size) {
-        const ssize_t count = read(file, out, (size_t)size);
-        if (count < 0 && errno == EINTR)
-            continue;
-        if (count <= 0)
-            return 0;
-        out += count;
-        size -= count;
-    }
-    return 1;
-}
-
-/* The status is asked for behind the reading, so that a change in between shows. */
-static int read_file(const struct job *job) {
-    struct stat status;
-    /* without O_NONBLOCK a pipe that took the file's place would hold the thread for ever */
-    const int file = open(job->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (file < 0)
-        return 0;
-    const int whole = read_whole(file, job->out, job->size) && !fstat(file, &status) && status.st_size == job->size &&
-                      (int64_t)status.st_mtim.tv_sec * NANOSECONDS + status.st_mtim.tv_nsec == job->mtime_ns;
-    close(file);
-    return whole;
-}
-
 /* Unlocks, and frees everything for the last user. */
 static void leave(struct reads *reads) {
     const int last = !--reads->users;
@@ -126,7 +86,7 @@ static void *work(void *argument) {
         reads->idle--;
         pthread_mutex_unlock(&reads->lock);
         const int64_t began = now();
-        job->whole = read_file(job);
+        job->whole = read_file(job->path, job->out, job->size, job->mtime_ns);
         job->seconds = (double)(now() - began) / NANOSECONDS;
         pthread_mutex_lock(&reads->lock);
         reads->idle++;

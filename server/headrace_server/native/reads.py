@@ -6,20 +6,11 @@ import ctypes
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from .buffers import address_of_bytes, keep, let_go, new_bytes
 from .loading import loaded
 
 _MOST_AT_ONCE = 64
 _LONGEST_PATIENCE = 0.9
-_new_bytes, _address, _keep, _let_go = (
-    ctypes.pythonapi.PyBytes_FromStringAndSize,
-    ctypes.pythonapi.PyBytes_AsString,
-    ctypes.pythonapi.Py_IncRef,
-    ctypes.pythonapi.Py_DecRef,
-)
-_new_bytes.argtypes, _new_bytes.restype = (ctypes.c_void_p, ctypes.c_ssize_t), ctypes.py_object
-_address.argtypes, _address.restype = (ctypes.py_object,), ctypes.c_void_p
-_keep.argtypes = _let_go.argtypes = (ctypes.py_object,)
-_keep.restype = _let_go.restype = None
 
 
 class _Outcome(ctypes.Structure):
@@ -58,10 +49,10 @@ class ReadThreads:
         """
         if b"\0" in path:
             return False
-        data = self._buffers[number] = _new_bytes(None, size)
-        _keep(data)  # also while the interpreter ends, and a thread still reads
-        if self._submit(self._reads, most_threads, path, _address(data), size, mtime_ns, number):
-            _let_go(self._buffers.pop(number))
+        data = self._buffers[number] = new_bytes(None, size)
+        keep(data)  # also while the interpreter ends, and a thread still reads
+        if self._submit(self._reads, most_threads, path, address_of_bytes(data), size, mtime_ns, number):
+            let_go(self._buffers.pop(number))
             return False
         return True
 
@@ -82,7 +73,7 @@ class ReadThreads:
 
     def _ended(self, outcome: _Outcome) -> Outcome:
         data = self._buffers.pop(outcome.id)
-        _let_go(data)
+        let_go(data)
         return Outcome(outcome.id, data if outcome.whole else None, outcome.seconds)
 
 

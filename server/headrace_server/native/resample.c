@@ -11,6 +11,7 @@
 
 #include "axis.h"
 #include "kernels.h"
+#include "resample.h"
 
 enum { DONE, BAD_ARGUMENT, NO_MEMORY, MOST_TOGETHER = 4 * MOST_LANES };
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .buffers import address_of
 from .loading import loaded
 
 Edges = tuple[float, float, float, float]
@@ -47,21 +47,13 @@ class Resampler:
         down_first = self.tall_down_first and 0 < height - size[0] > 2 * (width - size[1])
         status = self.function(
             *(self.kernel, down_first, interpolation == "bicubic", channels),
-            *(_address(image), height, width, stride, *edges),
-            *(_address(out), *size, size[1] * channels),
+            *(address_of(image), height, width, stride, *edges),
+            *(address_of(out), *size, size[1] * channels),
         )
         if status == _NO_MEMORY:
             raise MemoryError(f"no memory to resize an image of {image.shape} to {size}")
         if status == _BAD_ARGUMENT:
             raise ValueError(f"cannot resize what lies within {edges} of an image of {image.shape} to {size}")
-
-
-def _address(array: NDArray[np.uint8]) -> int:
-    """Where the array begins. Asking the array itself takes four times as long, and that under the lock."""
-    try:
-        return ctypes.addressof(ctypes.c_char.from_buffer(array.data))
-    except (TypeError, BufferError, ValueError):  # read-only, or with gaps
-        return array.ctypes.data
 
 
 def resamplers(*, tall_down_first: bool) -> list[Resampler]:

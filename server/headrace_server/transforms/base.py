@@ -45,6 +45,18 @@ class Sample(NamedTuple):
         return Draws(self.seed, self.epoch, self.number, stream)
 
 
+class Cut(NamedTuple):
+    """A window of a picture, in pixels, and the size (height, width) that it is resized to, antialiased."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    size: tuple[int, int]
+    interpolation: str
+    """See `headrace_server.resample.resize`."""
+
+
 class Step(ABC):
     """A transform made ready to run. Immutable, and safe to use from several threads at once."""
 
@@ -76,3 +88,10 @@ class ScalableStep(Step):
     @abstractmethod
     def apply_smaller(self, picture: Decoded, sample: Sample, out: Image | None, /) -> Image:
         """What `apply` gives for the picture in full, from the picture made smaller."""
+
+    @abstractmethod
+    def cut(self, height: int, width: int, sample: Sample) -> Cut | None:
+        """What `apply` does to a picture of this size, where it does nothing else and needs the picture in full.
+
+        The sample comes without its labels.
+        """

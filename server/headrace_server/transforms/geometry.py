@@ -13,7 +13,7 @@ from headrace_server.decode import MAX_PIXELS, Decoded, DecodeError
 from headrace_server.draws import Draws
 from headrace_server.resample import resize
 
-from .base import Image, PlanError, Sample, ScalableStep, Shape, Step
+from .base import Cut, Image, PlanError, Sample, ScalableStep, Shape, Step
 
 _WINDOW_TRIES = 10
 _MARGIN = 1.6
@@ -56,6 +56,12 @@ class ResizeStep(ScalableStep):
         size = self._checked_size(picture.height, picture.width)
         box = picture.place(0, 0, picture.height, picture.width)
         return resize(picture.image, size, box=box, interpolation=self._transform.interpolation, out=out)
+
+    def cut(self, height: int, width: int, sample: Sample) -> Cut | None:
+        size = self._resized(height, width)
+        if not _means(self._transform) or max(size) > MAX_SIDE or self.reduction(height, width, sample) != 1:
+            return None
+        return Cut(0, 0, height, width, size, self._transform.interpolation)
 
     def _resized(self, height: int, width: int) -> tuple[int, int]:
         size = self._transform.size
@@ -143,6 +149,11 @@ class RandomResizedCropStep(ScalableStep):
         box = (top - above, left - before, height, width)
         return resize(window, self._size, box=box, interpolation=self._transform.interpolation, out=out)
 
+    def cut(self, height: int, width: int, sample: Sample) -> Cut | None:
+        if not _means(self._transform) or self.reduction(height, width, sample) != 1:
+            return None
+        return Cut(*self._window((height, width), sample), self._size, self._transform.interpolation)
+
     def _window(self, sides: tuple[int, int], sample: Sample) -> tuple[int, int, int, int]:
         return _inception_window(sample.draws(self._index), sides, self._transform.scale, self._transform.ratio)
 
@@ -196,12 +207,17 @@ def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
     return size if isinstance(size, tuple) else (size, size)
 
 
+def _means(transform: proto.Resize | proto.RandomResizedCrop) -> bool:
+    """Whether each new pixel is a mean of all the old ones that it stands for."""
+    return transform.antialias and transform.interpolation != "nearest"
+
+
 def _reduction(transform: proto.Resize | proto.RandomResizedCrop, sides: tuple[int, int], size: tuple[int, int]) -> int:
     """By what a window of `sides` may be made smaller before it is resized to `size`, both (height, width).
 
     Without antialiasing nothing may be: it is chosen for the pixels that it picks, and a mean is another look.
     """
-    if min(sides) < 2 * _LEAST_SIDE or not transform.antialias or transform.interpolation == "nearest":
+    if min(sides) < 2 * _LEAST_SIDE or not _means(transform):
         return 1
     (height, width), (new_height, new_width) = sides, size
     room = min(height / max(_MARGIN * new_height, _LEAST_SIDE), width / max(_MARGIN * new_width, _LEAST_SIDE))

@@ -15,7 +15,7 @@ from headrace_proto import transforms as proto
 from headrace_proto.plan import Output
 from headrace_server.decode import MAX_PIXELS, Decoded, Reduction
 
-from .base import Image, PlanError, Sample, ScalableStep, Shape, Step, TransformError
+from .base import Cut, Image, PlanError, Sample, ScalableStep, Shape, Step, TransformError
 from .color import ColorJitterStep, GrayscaleStep
 from .custom import CustomTransforms
 from .geometry import (
@@ -110,7 +110,31 @@ class Pipeline:
         self, picture: Picture, labels: Mapping[str, Any], seed: int, epoch: int, sample: int, out: NDArray[Any]
     ) -> None:
         """Goes on with what `begin` gave, now or in an earlier epoch, and fills the slot."""
-        image = self._run(self.fixed, len(self.steps), picture, Sample(labels, seed, epoch, sample), out)
+        self._finish(self.fixed, picture, Sample(labels, seed, epoch, sample), out)
+
+    def cut(self, height: int, width: int, seed: int, epoch: int, sample: int) -> Cut | None:
+        """What the first step does to a picture of this size, where it can be told apart from the others; see there."""
+        step = self._scalable
+        return None if step is None else step.cut(height, width, Sample({}, seed, epoch, sample))
+
+    @property
+    def can_cut(self) -> bool:
+        """Whether there are pictures of which `cut` says something."""
+        return self._scalable is not None
+
+    @property
+    def ends_with_cut(self) -> bool:
+        """Whether what `cut` says is put into the slot, and nothing else is to be done."""
+        return self._in_place and len(self.steps) == 1
+
+    def finish_cut(
+        self, image: Image, labels: Mapping[str, Any], seed: int, epoch: int, sample: int, out: NDArray[Any]
+    ) -> None:
+        """Goes on with what `cut` says, and fills the slot. Raises as `apply` does."""
+        self._finish(1, image, Sample(labels, seed, epoch, sample), out)
+
+    def _finish(self, first: int, picture: Picture, sample: Sample, out: NDArray[Any]) -> None:
+        image = self._run(first, len(self.steps), picture, sample, out)
         if image is out:
             return
         if image.shape != self._shape:

@@ -1,0 +1,198 @@
+/* JPEGs decoded and resized into their places, several in one call, by the libjpeg-turbo that Pillow brings.
+ *
+ * The pixels are those of libjpeg's own decoding, in full and as it does it by default. What it warns of or fails at is
+ * not made: somebody else may say what is wrong. Decoders are kept, since to create one costs tens of microseconds
+ * where the processor is a virtual one: libjpeg-turbo asks it each time what it can do. */
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "libjpeg.h"
+#include "look.h"
+#include "resample.h"
+
+enum { ROWS = 16, MOST_PICTURES = 128 };
+
+/* A JPEG, the window of it to be resized, and where to. */
+struct picture {
+    const uint8_t *data;
+    int64_t size;
+    int64_t height, width; /* 0 where they cannot be told at a glance */
+    int64_t top, left, down, across;
+    uint8_t *out; /* NULL: not to be made */
+    int64_t out_height, out_width;
+    int64_t bicubic;
+    int64_t made;
+};
+
+struct decoder {
+    struct decoder *next;
+    const struct libjpeg *library;
+    struct jpeg jpeg;
+    struct jpeg_errors errors;
+    jmp_buf failed;
+    int warnings, pictures;
+    uint8_t *pixels;
+    size_t room;
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct decoder *unused;
+
+static void fail(struct jpeg *jpeg) {
+    longjmp(((struct decoder *)jpeg->client_data)->failed, 1);
+}
+
+static void warn(struct jpeg *jpeg, int level) {
+    ((struct decoder *)jpeg->client_data)->warnings += level < 0;
+}
+
+static void say_nothing(struct jpeg *jpeg) {
+    (void)jpeg;
+}
+
+static void discard(struct decoder *decoder) {
+    decoder->library->destroy(&decoder->jpeg);
+    free(decoder->pixels);
+    free(decoder);
+}
+
+static int begin(struct decoder *decoder) {
+    decoder->jpeg.errors = decoder->library->std_error(&decoder->errors);
+    decoder->errors.fail = fail;
+    decoder->errors.warn = warn;
+    decoder->errors.show = say_nothing;
+    decoder->jpeg.client_data = decoder;
+    if (setjmp(decoder->failed))
+        return 0;
+    decoder->library->create(&decoder->jpeg, JPEG_VERSION, sizeof decoder->jpeg);
+    return 1;
+}
+
+/* NULL without memory, or where the library is not of this version. */
+static struct decoder *create(const struct libjpeg *library) {
+    struct decoder *decoder = calloc(1, sizeof *decoder);
+    if (!decoder)
+        return NULL;
+    decoder->library = library;
+    if (begin(decoder))
+        return decoder;
+    discard(decoder);
+    return NULL;
+}
+
+static struct decoder *borrow(const struct libjpeg *library) {
+    pthread_mutex_lock(&lock);
+    struct decoder *decoder = unused;
+    if (decoder)
+        unused = decoder->next;
+    pthread_mutex_unlock(&lock);
+    return decoder ? decoder : create(library);
+}
+
+static void give_back(struct decoder *decoder) {
+    if (decoder->pictures >= MOST_PICTURES) {
+        discard(decoder);
+        return;
+    }
+    free(decoder->pixels);
+    decoder->pixels = NULL;
+    decoder->room = 0;
+    pthread_mutex_lock(&lock);
+    decoder->next = unused;
+    unused = decoder;
+    pthread_mutex_unlock(&lock);
+}
+
+static int make_room(struct decoder *decoder, size_t room) {
+    if (room <= decoder->room)
+        return 1;
+    free(decoder->pixels);
+    decoder->pixels = malloc(room);
+    decoder->room = decoder->pixels ? room : 0;
+    return decoder->pixels != NULL;
+}
+
+/* A file without a table of its own must not be decoded with the one of the file before. What they take is the
+ * decoder's until it ends, which is why it does so after MOST_PICTURES. */
+static void forget_tables(struct jpeg *jpeg) {
+    memset(jpeg->quantization, 0, sizeof jpeg->quantization);
+    memset(jpeg->huffman, 0, sizeof jpeg->huffman);
+}
+
+/* The whole picture into the decoder's pixels; false for any flaw, after which the decoder is of no use any more. */
+static int decode(struct decoder *decoder, const struct picture *picture) {
+    const struct libjpeg *library = decoder->library;
+    struct jpeg *jpeg = &decoder->jpeg;
+    const size_t stride = (size_t)picture->width * 3;
+    if (setjmp(decoder->failed))
+        return 0;
+    decoder->warnings = 0;
+    decoder->pictures++;
+    forget_tables(jpeg);
+    library->source(jpeg, picture->data, (unsigned long)picture->size);
+    if (library->read_header(jpeg, 1) != JPEG_HEADER_READ)
+        return 0;
+    jpeg->out_colours = JPEG_RGB;
+    library->start(jpeg);
+    if (jpeg->out_height != picture->height || jpeg->out_width != picture->width || jpeg->out_components[1] != 3 ||
+        !make_room(decoder, (size_t)picture->height * stride))
+        return 0;
+    while (jpeg->next_row < jpeg->out_height) {
+        uint8_t *rows[ROWS];
+        for (uint32_t i = 0; i < ROWS && jpeg->next_row + i < jpeg->out_height; i++)
+            rows[i] = decoder->pixels + (jpeg->next_row + i) * stride;
+        library->read_rows(jpeg, rows, jpeg->out_height - jpeg->next_row < ROWS ? jpeg->out_height - jpeg->next_row : ROWS);
+    }
+    library->finish(jpeg);
+    return !decoder->warnings;
+}
+
+static int resize(const struct decoder *decoder, const struct picture *picture, int kernel, int tall_down_first) {
+    const int64_t stride = picture->width * 3, less_high = picture->down - picture->out_height;
+    const int64_t less_wide = picture->across - picture->out_width;
+    const uint8_t *pixels = decoder->pixels + picture->top * stride + picture->left * 3;
+    if (!less_high && !less_wide) {
+        for (int64_t y = 0; y < picture->down; y++)
+            memcpy(picture->out + y * picture->across * 3, pixels + y * stride, (size_t)picture->across * 3);
+        return 1;
+    }
+    const int down_first = tall_down_first && less_high > 0 && less_high > 2 * less_wide;
+    return !headrace_resample(kernel, down_first, picture->bicubic != 0, 3, pixels, picture->down, picture->across, stride, 0,
+                              0, (float)picture->across, (float)picture->down, picture->out, picture->out_height,
+                              picture->out_width, picture->out_width * 3);
+}
+
+static int is_within(const struct picture *picture) {
+    return picture->top >= 0 && picture->left >= 0 && picture->down > 0 && picture->across > 0 &&
+           picture->top <= picture->height - picture->down && picture->left <= picture->width - picture->across;
+}
+
+/* The sizes of those that are ordinary. */
+void headrace_look(struct picture *pictures, int64_t count) {
+    for (struct picture *picture = pictures; picture < pictures + count; picture++) {
+        const struct size size = look(picture->data, picture->size);
+        picture->height = size.height;
+        picture->width = size.width;
+    }
+}
+
+/* Makes those that have somewhere to go to; `made` says which were, and the others are as good as untouched. */
+void headrace_make_jpegs(const struct libjpeg *library, struct picture *pictures, int64_t count, int kernel,
+                         int tall_down_first) {
+    struct decoder *decoder = NULL;
+    for (struct picture *picture = pictures; picture < pictures + count; picture++) {
+        picture->made = 0;
+        if (!picture->out || !is_within(picture) || (!decoder && !(decoder = borrow(library))))
+            continue;
+        if (decode(decoder, picture)) {
+            picture->made = resize(decoder, picture, kernel, tall_down_first);
+        } else {
+            discard(decoder);
+            decoder = NULL;
+        }
+    }
+    if (decoder)
+        give_back(decoder);
+}

@@ -1,0 +1,98 @@
+"""JPEGs decoded and resized into their places, several in one call: see jpegs.c."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import _imaging
+
+from .buffers import address_of, address_of_bytes
+from .loading import loaded
+
+_FUNCTIONS = (
+    "jpeg_std_error",
+    "jpeg_CreateDecompress",
+    "jpeg_destroy_decompress",
+    "jpeg_mem_src",
+    "jpeg_read_header",
+    "jpeg_start_decompress",
+    "jpeg_read_scanlines",
+    "jpeg_finish_decompress",
+)
+_PICTURE = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            *("data", "size", "height", "width", "top", "left", "down", "across"),
+            *("out", "out_height", "out_width", "bicubic", "made"),
+        )
+    ]
+)
+"""See `struct picture` in jpegs.c."""
+
+
+class JpegTask(NamedTuple):
+    """A JPEG of height x width pixels, the window of it that is to be resized, and where to."""
+
+    data: bytes
+    height: int
+    width: int
+    window: tuple[int, int, int, int]
+    """(top, left, height, width), inside the picture."""
+    bicubic: bool
+    out: NDArray[np.uint8]
+    """(H, W, 3), C-contiguous."""
+
+
+@dataclass(frozen=True)
+class JpegMaker:
+    """Decodes with the libjpeg-turbo that Pillow has loaded, and resizes as `Resampler` does."""
+
+    library: Any
+    libjpeg: Any
+    """A table of its functions."""
+    kernel: int
+    tall_down_first: bool
+
+    def look(self, files: Sequence[bytes]) -> list[tuple[int, int]]:
+        """The (height, width) of each JPEG that is upright and has nothing unusual in its headers; zeros for others."""
+        pictures = np.zeros(len(files), _PICTURE)
+        pictures["data"] = [address_of_bytes(data) for data in files]
+        pictures["size"] = [len(data) for data in files]
+        self.library.headrace_look(pictures.ctypes.data, len(pictures))
+        return [*zip(pictures["height"].tolist(), pictures["width"].tolist(), strict=True)]
+
+    def make(self, tasks: Sequence[JpegTask]) -> list[bool]:
+        """Fills each `out`, and says of which it could; what is wrong with the others, somebody else must say.
+
+        Releases the interpreter's lock.
+        """
+        pictures = np.array([_picture(task) for task in tasks], _PICTURE)
+        self.library.headrace_make_jpegs(
+            self.libjpeg, pictures.ctypes.data, len(pictures), self.kernel, self.tall_down_first
+        )
+        made: list[bool] = pictures["made"].astype(bool).tolist()
+        return made
+
+
+def _picture(task: JpegTask) -> tuple[int, ...]:
+    data, height, width, window, bicubic, out = task
+    return (address_of_bytes(data), len(data), height, width, *window, address_of(out), *out.shape[:2], bicubic, 0)
+
+
+def jpeg_maker(kernel: int, *, tall_down_first: bool) -> JpegMaker | None:
+    """None where the library was not compiled, or Pillow's libjpeg cannot be called."""
+    library = loaded()
+    if library is None:
+        return None
+    try:
+        pillow = ctypes.CDLL(_imaging.__file__)
+        addresses = [ctypes.cast(getattr(pillow, name), ctypes.c_void_p).value for name in _FUNCTIONS]
+    except (OSError, AttributeError):
+        return None
+    return JpegMaker(library, (ctypes.c_void_p * len(addresses))(*addresses), kernel, tall_down_first)

@@ -1,0 +1,97 @@
+"""The samples of a run made in their slots, read first where they are not yet there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import takewhile
+from typing import Any
+
+from numpy.typing import NDArray
+
+from .decode import DecodeError
+from .jpeg_runs import JpegRuns
+from .sample_reads import SampleReads, Taker
+from .samples import Made, Material, SampleMaker
+from .transforms.base import Image
+
+
+@dataclass
+class Run:
+    """What became of a run's rows: all others are made of the samples that were asked for."""
+
+    replaced: dict[int, Made] = field(default_factory=dict)
+    errors: dict[int, Exception] = field(default_factory=dict)
+    unread: Sequence[int] = ()
+    """The last of them, which were left since the storage has become slow."""
+
+
+class RunMaker:
+    """Makes the samples of one batch; safe to use from several threads, each with rows of its own."""
+
+    def __init__(self, maker: SampleMaker, reads: SampleReads, images: NDArray[Any], count: int) -> None:
+        """Sample `reads.ids[row]` goes into `images[row]`."""
+        self._maker, self._reads, self._images = maker, reads, images
+        self._jpegs = JpegRuns(maker, reads.ids, images) if maker.can_cut else None
+        self.sources: list[Material | None] = [None] * count
+        """What the samples are made of, by row, once it is there."""
+
+    def make(self, rows: Sequence[int], taker: Taker) -> Run | None:
+        """None as soon as nobody wants them any more."""
+        run = Run()
+        while rows and taker.wanted:
+            if self.sources[rows[0]] is None and not self._reads.quick:
+                run.unread = rows
+                return run
+            try:
+                first = self._read_some(rows, taker)
+                cuts = self._cut(first)
+            except Exception as error:  # noqa: BLE001 - it becomes the batch's failure
+                run.errors.update(dict.fromkeys(rows, error))
+                return run
+            self._make_each(first, cuts, run, taker)
+            rows = rows[len(first) :]
+        return run if taker.wanted else None
+
+    def _read_some(self, rows: Sequence[int], taker: Taker) -> Sequence[int]:
+        """The first of the rows: those that have been read, or else some whose files it has read now."""
+        there = [*takewhile(lambda row: self.sources[row] is not None, rows)]
+        if there:
+            return there
+        files = self._reads.read_files(rows, taker)
+        for row, data in zip(rows, files, strict=False):
+            self.sources[row] = data
+        return rows[: max(1, len(files))]
+
+    def _cut(self, rows: Sequence[int]) -> Mapping[int, Image]:
+        """See `JpegRuns.cut`."""
+        files = {row: data for row in rows if isinstance(data := self.sources[row], bytes)}
+        return self._jpegs.cut(files) if files and self._jpegs is not None else {}
+
+    def _make_each(self, rows: Sequence[int], cuts: Mapping[int, Image], run: Run, taker: Taker) -> None:
+        for row in rows:
+            if not taker.wanted:
+                return
+            try:
+                made = self._make(row, cuts.get(row), taker)
+                if made.reason is not None:
+                    run.replaced[row] = made
+            except Exception as error:  # noqa: BLE001 - it becomes the batch's failure
+                run.errors[row] = error
+
+    def _make(self, row: int, cut: Image | None, taker: Taker) -> Made:
+        sample, out = self._reads.sample(row), self._images[row]
+        source, self.sources[row] = self.sources[row], None
+        if cut is not None and self._finish(sample, cut, out):
+            return Made(sample)
+        if source is None:
+            source = self._reads.read(row, sample, taker)
+        return self._maker.make(sample, source, out, partial(self._reads.read, row, taker=taker))
+
+    def _finish(self, sample: int, cut: Image, out: NDArray[Any]) -> bool:
+        try:
+            self._maker.finish_cut(sample, cut, out)
+        except DecodeError:  # it may be replaced, which is decided elsewhere
+            return False
+        return True

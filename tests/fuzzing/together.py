@@ -1,0 +1,43 @@
+"""JPEGs decoded in C one after the other, beside what is made of each by itself."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+from jpegs import encoded, encoded_variously, smooth
+
+from fuzzing.mutations import mutated
+from fuzzing.runner import Target
+from headrace_server.decode import decode_scaled
+from headrace_server.jpeg_runs import NATIVE
+from headrace_server.native import JpegTask
+from headrace_server.resample import resize
+
+_MOST_MIB = 64
+_MOST_PIXELS = 2**20
+_SIZE = (40, 50)
+
+
+@contextlib.contextmanager
+def target() -> Iterator[Target]:
+    """Where nothing was compiled, all is refused."""
+    seeds = (*encoded_variously(), encoded(smooth(64, 121), quality=80, progressive=True))
+    yield Target(lambda dice: mutated(dice, seeds), run, _MOST_MIB, first=seeds)
+
+
+def run(data: bytes) -> str:
+    if NATIVE is None:
+        return "refused"
+    ((height, width),) = NATIVE.look([data])
+    if not 0 < height * width <= _MOST_PIXELS:
+        return "refused"
+    out = np.empty((*_SIZE, 3), np.uint8)
+    top, left = height // 3, width // 4
+    if NATIVE.make([JpegTask(data, height, width, (top, left, height - top, width - left), False, out)]) == [False]:
+        return "left"
+    image = decode_scaled(data, lambda _height, _width: 1).image
+    wanted = resize(image[top:, left:], _SIZE)
+    assert np.array_equal(out, wanted), "other pixels than one by one"
+    return "decoded"

@@ -1,0 +1,213 @@
+"""What is made of a run's JPEGs together is what is made of them one by one, whatever lies between them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fuzzing import bombs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jpegs import encoded, encoded_variously, smooth
+from numpy.typing import NDArray
+from PIL import Image
+
+from headrace_proto.transforms import (
+    CenterCrop,
+    ColorJitter,
+    Normalize,
+    RandomCrop,
+    RandomFlip,
+    RandomResizedCrop,
+    Resize,
+    Transform,
+)
+from headrace_server import jpeg_runs
+from headrace_server.cache import ImageCache
+from headrace_server.catalog import Catalog, Dataset
+from headrace_server.decode import Bounds, DecodeError
+from headrace_server.jpeg_runs import JpegRuns
+from headrace_server.native import jpegs
+from headrace_server.orientation import jpeg_header
+from headrace_server.plans import PlanStore, ResolvedPlan
+from headrace_server.samples import SampleMaker
+from headrace_server.sources.folder import open_folder
+from headrace_server.transforms.custom import CustomTransforms
+
+pytestmark = pytest.mark.skipif(jpeg_runs.NATIVE is None, reason="not compiled")
+
+BOUNDS = Bounds(pixels=40_000, file_bytes=1_000_000)
+PIPELINES: dict[str, tuple[Sequence[Transform], dict[str, Any]]] = {
+    "resize": ([Resize((40, 50))], {}),
+    "bicubic": ([Resize((40, 50), interpolation="bicubic")], {}),
+    "as it is": ([Resize((64, 121))], {}),
+    "tall": ([Resize((9, 60))], {}),
+    "larger": ([Resize((200, 150))], {}),
+    "shorter side": ([Resize(40), CenterCrop(32)], {}),
+    "random": ([RandomResizedCrop(32)], {}),
+    "random and more": ([RandomResizedCrop(32), RandomFlip(), ColorJitter(0.3)], {}),
+    "cut and turned": ([Resize(48), RandomCrop(32), RandomFlip()], {}),
+    "floats": ([Resize((40, 50)), Normalize(0.5, 0.2, "float16")], {"layout": "NCHW"}),
+    "channels first": ([RandomResizedCrop(32)], {"layout": "NCHW"}),
+}
+ORDINARY = [*encoded_variously(), encoded(smooth(61, 77), quality=85, progressive=True)]
+
+
+def with_exif(orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return encoded(smooth(50, 70), exif=exif)
+
+
+def without(data: bytes, marker: int) -> bytes:
+    """The JPEG without its segments of this kind."""
+    kept, position = data[:2], 2
+    while data[position + 1] != 0xDA:
+        end = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        kept += b"" if data[position + 1] == marker else data[position:end]
+        position = end
+    return kept + data[position:]
+
+
+def png() -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(smooth(50, 70)).save(file, "PNG")
+    return file.getvalue()
+
+
+GOOD = encoded(smooth(64, 121), quality=80)
+ODD = {
+    "turned": with_exif(6),
+    "four colours": encoded(smooth(50, 70), "CMYK"),
+    "no JPEG": png(),
+    "empty": b"",
+    "cut off": GOOD[: len(GOOD) // 2],
+    "cut off in the headers": GOOD[:100],
+    "bytes too many in the scan": GOOD[:-2] + bytes(50) + GOOD[-2:],
+    "no table of values": without(GOOD, 0xDB),
+    "too large": encoded(smooth(300, 300)),
+    "to be decoded smaller": encoded(smooth(180, 200)),
+    "many scans": bombs.many_scans(64, 500),
+    "many Exifs": bombs.many_exifs(3),
+}
+"""What must be left, or is, to those who look closer; the last but two only where it is made much smaller."""
+FILES = [*ORDINARY, with_exif(1), without(GOOD, 0xC4), *ODD.values()]
+
+
+def plan_of(folder: Path, name: str) -> ResolvedPlan:
+    transforms, options = PIPELINES[name]
+    fields = {"dataset": "d", "transforms": [transform.to_json() for transform in transforms], **options}
+    return PlanStore(Catalog([Dataset(open_folder(folder, name="d"), (), "raise", 0)]), CustomTransforms({})).add(
+        fields
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As many files as there are in FILES; what is in them is not looked at."""
+    folder = tmp_path_factory.mktemp("files")
+    for number in range(len(FILES)):
+        (folder / f"{number:03}.jpg").write_bytes(b"a file")
+    return folder
+
+
+def slots(plan: ResolvedPlan, count: int) -> NDArray[Any]:
+    output = plan.pipeline.output
+    return np.zeros((count, *output.shape), output.dtype)
+
+
+def together(maker: SampleMaker, files: dict[int, bytes]) -> tuple[NDArray[Any], set[int]]:
+    """The images, and the rows of those that were made; the others are zeros."""
+    images = slots(maker.plan, len(FILES))
+    cuts = JpegRuns(maker, np.arange(len(FILES)), images).cut(files)
+    for row, cut in cuts.items():
+        maker.finish_cut(row, cut, images[row])
+    return images, {*cuts}
+
+
+def one_by_one(maker: SampleMaker, sample: int, data: bytes) -> NDArray[Any]:
+    out = slots(maker.plan, 1)[0]
+    maker._fill(sample, data, out)
+    return out
+
+
+@given(st.lists(st.sampled_from(range(len(FILES))), min_size=1, max_size=12, unique=True), st.integers(0, 3), st.data())
+@settings(max_examples=250, deadline=None)
+def test_it_is_what_is_made_one_by_one(folder: Path, rows: list[int], epoch: int, data: st.DataObject) -> None:
+    plan = plan_of(folder, data.draw(st.sampled_from(sorted(PIPELINES))))
+    maker = SampleMaker(plan, epoch, BOUNDS, ImageCache(0))
+    assert maker.can_cut
+    images, made = together(maker, {row: FILES[row] for row in rows})
+    assert made >= {row for row in rows if row < len(ORDINARY)}
+    for row in made:
+        np.testing.assert_array_equal(images[row], one_by_one(maker, row, FILES[row]))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ODD if kind != "to be decoded smaller"])
+def test_what_is_odd_is_left(folder: Path, kind: str) -> None:
+    maker = SampleMaker(plan_of(folder, "resize"), 0, BOUNDS, ImageCache(0))
+    assert together(maker, {0: GOOD, 1: ODD[kind], 2: GOOD})[1] == {0, 2}
+
+
+def test_what_can_be_decoded_smaller_is_left(folder: Path) -> None:
+    maker = SampleMaker(plan_of(folder, "random"), 0, BOUNDS, ImageCache(0))
+    data = ODD["to be decoded smaller"]
+    rows = range(len(FILES))
+    small = [row for row in rows if maker._decoded(row, data).factor > 1]
+    assert 0 < len(small) < len(rows)
+    assert together(maker, dict.fromkeys(rows, data))[1] == {*rows} - {*small}
+
+
+def test_a_table_of_one_file_is_not_anothers(folder: Path) -> None:
+    """Files may do without tables, and a decoder that went on with those of the last file would make something else."""
+    maker = SampleMaker(plan_of(folder, "resize"), 0, BOUNDS, ImageCache(0))
+    own_tables = encoded(smooth(64, 121, seed=9), quality=60, optimize=True)
+    bare = without(GOOD, 0xC4)
+    images, made = together(maker, {0: own_tables, 1: bare, 2: without(own_tables, 0xDB), 3: own_tables})
+    assert made == {0, 1, 3}
+    np.testing.assert_array_equal(images[1], one_by_one(maker, 1, bare))
+    with pytest.raises(DecodeError):
+        one_by_one(maker, 2, without(own_tables, 0xDB))
+
+
+def test_images_that_are_kept_are_made_one_by_one(folder: Path) -> None:
+    assert not SampleMaker(plan_of(folder, "resize"), 0, BOUNDS, ImageCache(1000)).can_cut
+
+
+@pytest.mark.parametrize(
+    "transform", [Resize((40, 50), antialias=False), Resize((40, 50), interpolation="nearest"), RandomCrop(32)]
+)
+def test_other_first_steps_are_left(folder: Path, transform: Transform, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PIPELINES, "other", ([transform], {}))
+    maker = SampleMaker(plan_of(folder, "other"), 0, BOUNDS, ImageCache(0))
+    assert not maker.can_cut or together(maker, {0: GOOD})[1] == set()
+
+
+@given(st.sampled_from(FILES), st.integers(0, 2**32), st.integers(0, 6))
+@settings(max_examples=400, deadline=None)
+def test_a_glance_sees_what_a_closer_look_sees(data: bytes, seed: int, changes: int) -> None:
+    dice, changed = np.random.default_rng(seed), bytearray(data)
+    for _ in range(changes if data else 0):
+        changed[dice.integers(0, min(len(data), 700))] = dice.integers(0, 256)
+    assert jpeg_runs.NATIVE is not None
+    ((height, width),) = jpeg_runs.NATIVE.look([bytes(changed)])
+    if height:
+        header = jpeg_header(bytes(changed))
+        assert header is not None
+        assert (header.height, header.width, header.orientation) == (height, width, 1)
+        assert header.components in (1, 3)
+
+
+def test_most_jpegs_need_but_a_glance() -> None:
+    assert jpeg_runs.NATIVE is not None
+    assert all(height for height, _ in jpeg_runs.NATIVE.look(ORDINARY[:-1]))
+
+
+def test_a_library_of_another_version_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """libjpeg compares what it is told with its own; a function of the same name may be missing, too."""
+    monkeypatch.setattr(jpegs, "_FUNCTIONS", (*jpegs._FUNCTIONS[:-1], "jpeg_of_another_library"))
+    assert jpeg_runs.fastest() is None
