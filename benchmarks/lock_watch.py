@@ -62,16 +62,15 @@ def _place() -> tuple[str, int]:
     copy_memory.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
     held = ctypes.string_at(state, _STATE_BYTES)
     copy_memory(copy, state, _STATE_BYTES)
-    words = range(0, _STATE_BYTES, _WORD.size)
-    own = [at for at in words if _WORD.unpack_from(held, at)[0] == get_thread_state()]
-    found = [at for at in own if not any(copy.raw[at : at + _WORD.size])]
+    own = [i * _WORD.size for i, (word,) in enumerate(_WORD.iter_unpack(held)) if word == get_thread_state()]
+    found = [at for at in own if not any(copy[at : at + _WORD.size])]
     if len(found) != 1:
         raise Failed("this Python's lock is not found in its state: CPython 3.10 and 3.11 have it there")
-    for line in _mappings("self"):
-        first, last = (int(edge, 16) for edge in line[0].split("-"))
-        base = _base("self", line[-1])
-        if first <= state < last and base is not None:
-            return line[-1], state + found[0] - base
+    for edges, *_, file in _mappings("self"):
+        first, last = (int(edge, 16) for edge in edges.split("-"))
+        base = _base("self", file) if first <= state < last else None
+        if base is not None:
+            return file, state + found[0] - base
     raise Failed("this Python's state is in no mapped file")
 
 

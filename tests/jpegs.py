@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import simplejpeg
 from fuzzing import bombs
 from numpy.typing import NDArray
 from PIL import Image
@@ -34,3 +35,9 @@ def encoded_variously() -> Iterator[bytes]:
         pixels = smooth(*((73, 90) if number % 2 else (64, 121)), seed=number)
         yield encoded(pixels, subsampling=subsampling, quality=quality, optimize=optimize, **restart)
     yield encoded(smooth(70, 99)[:, :, 0], quality=80)
+
+
+def wide() -> Iterator[bytes]:
+    """Of all subsamplings that libjpeg-turbo has; so wide that columns on either side of a window may be left out."""
+    for kind in ("444", "422", "420", "440", "411", "Gray"):
+        yield simplejpeg.encode_jpeg(smooth(50, 330, seed=5), quality=90, colorsubsampling=kind)

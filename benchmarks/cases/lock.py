@@ -4,6 +4,10 @@ Some two thousand times a second it is looked, from outside, whether a thread of
 (`benchmarks/lock_watch.py`); the share of looks that found one, over the images a second, is the time under it for
 each image. That is more than the work: on two busy cores a thread that holds the lock waits for a core, too. The whole
 server's CPU time per image, in all threads, has the system's calls and the decoder in it.
+
+Whether one process feeds sixteen cores, a machine with two cannot show. The server that stands in for it has sixteen
+decoding threads, each of which waits a millisecond for an image, without the lock, in place of working for it
+(`benchmarks/waiting_server.py`): 16,000 images/s, if nothing else took time.
 """
 
 from __future__ import annotations
@@ -21,13 +25,17 @@ TITLE = "lock: Python work per image"
 _TRANSFORMS = [{"name": "Resize", "size": [8, 8]}]
 _HEADRACE = "benchmarks.contenders.headrace_client:arrays"
 _ASKED = {"dataset": "tiny", "transforms": _TRANSFORMS, "batch_size": 128}
+_CORES = 16
 
 
 def run(stage: Stage, work: Work) -> dict[str, Any]:
     folder = work.tiny()
-    server = tuple(headrace_server(f"tiny={folder}"))
+    words = headrace_server(f"tiny={folder}")
+    server = tuple(words)
+    waiting = ("benchmarks.waiting_server", *words[2:], "--decode-threads", str(_CORES))
     contenders = [
         Contender("headrace", "headrace, 8x8 JPEGs, batches of 128", _HEADRACE, _ASKED, server),
+        Contender("waiting", f"headrace, as if on {_CORES} cores", _HEADRACE, _ASKED, waiting),
         Contender(
             "bare",
             "bare loop of the same decode and resize",

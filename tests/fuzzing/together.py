@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import random
+import zlib
 from collections.abc import Iterator
 
 import numpy as np
-from jpegs import encoded, encoded_variously, smooth
+from jpegs import encoded, encoded_variously, smooth, wide
 
 from fuzzing.mutations import mutated
 from fuzzing.runner import Target
@@ -23,7 +25,7 @@ _SIZE = (40, 50)
 @contextlib.contextmanager
 def target() -> Iterator[Target]:
     """Where nothing was compiled, all is refused."""
-    seeds = (*encoded_variously(), encoded(smooth(64, 121), quality=80, progressive=True))
+    seeds = (*encoded_variously(), *wide(), encoded(smooth(64, 121), quality=80, progressive=True))
     yield Target(lambda dice: mutated(dice, seeds), run, _MOST_MIB, first=seeds)
 
 
@@ -34,10 +36,12 @@ def run(data: bytes) -> str:
     if not 0 < height * width <= _MOST_PIXELS:
         return "refused"
     out = np.empty((*_SIZE, 3), np.uint8)
-    top, left = height // 3, width // 4
-    if NATIVE.make([JpegTask(data, height, width, (top, left, height - top, width - left), False, out)]) == [False]:
+    dice = random.Random(zlib.crc32(data))
+    top, left = dice.randrange(height), dice.randrange(width)
+    window = (top, left, dice.randint(1, height - top), dice.randint(1, width - left))
+    if NATIVE.make([JpegTask(data, height, width, window, False, out)]) == [False]:
         return "left"
     image = decode_scaled(data, lambda _height, _width: 1).image
-    wanted = resize(image[top:, left:], _SIZE)
+    wanted = resize(image[top : top + window[2], left : left + window[3]], _SIZE)
     assert np.array_equal(out, wanted), "other pixels than one by one"
     return "decoded"

@@ -12,7 +12,7 @@
 #include "look.h"
 #include "resample.h"
 
-enum { ROWS = 16, MOST_PICTURES = 128 };
+enum { ROWS = 16, MOST_PICTURES = 128, UNIT = 32 /* the most pixels across that a JPEG codes together */ };
 
 /* A JPEG, the window of it to be resized, and where to. */
 struct picture {
@@ -33,8 +33,9 @@ struct decoder {
     struct jpeg_errors errors;
     jmp_buf failed;
     int warnings, pictures;
-    uint8_t *pixels;
+    uint8_t *pixels; /* of the window, from the column `left` of the picture on */
     size_t room;
+    int64_t left, stride;
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -121,11 +122,34 @@ static void forget_tables(struct jpeg *jpeg) {
     memset(jpeg->huffman, 0, sizeof jpeg->huffman);
 }
 
-/* The whole picture into the decoder's pixels; false for any flaw, after which the decoder is of no use any more. */
+/* Leaves the columns out that the window does not need: a unit beside it is needed for the colours of its edge. */
+static void choose_columns(struct decoder *decoder, const struct picture *picture) {
+    const int64_t left = picture->left > UNIT ? picture->left - UNIT : 0;
+    const int64_t right = picture->left + picture->across + UNIT;
+    uint32_t first = (uint32_t)left, width = (uint32_t)((right < picture->width ? right : picture->width) - left);
+    if (width < picture->width)
+        decoder->library->crop(&decoder->jpeg, &first, &width);
+    decoder->left = first;
+    decoder->stride = (int64_t)width * 3;
+}
+
+static void read_rows(struct decoder *decoder, uint32_t first, uint32_t end) {
+    struct jpeg *jpeg = &decoder->jpeg;
+    while (jpeg->next_row < end) {
+        uint8_t *rows[ROWS];
+        const uint32_t left = end - jpeg->next_row, count = left < ROWS ? left : ROWS;
+        for (uint32_t i = 0; i < count; i++)
+            rows[i] = decoder->pixels + (jpeg->next_row - first + i) * decoder->stride;
+        decoder->library->read_rows(jpeg, rows, count);
+    }
+}
+
+/* The window into the decoder's pixels; false for any flaw of the picture, also outside the window, after which the
+ * decoder is of no use any more. What is outside is not made, but its codes are read. */
 static int decode(struct decoder *decoder, const struct picture *picture) {
     const struct libjpeg *library = decoder->library;
     struct jpeg *jpeg = &decoder->jpeg;
-    const size_t stride = (size_t)picture->width * 3;
+    const uint32_t top = (uint32_t)picture->top, bottom = (uint32_t)(picture->top + picture->down);
     if (setjmp(decoder->failed))
         return 0;
     decoder->warnings = 0;
@@ -136,32 +160,35 @@ static int decode(struct decoder *decoder, const struct picture *picture) {
         return 0;
     jpeg->out_colours = JPEG_RGB;
     library->start(jpeg);
-    if (jpeg->out_height != picture->height || jpeg->out_width != picture->width || jpeg->out_components[1] != 3 ||
-        !make_room(decoder, (size_t)picture->height * stride))
+    if (jpeg->out_height != picture->height || jpeg->out_width != picture->width || jpeg->out_components[1] != 3)
         return 0;
-    while (jpeg->next_row < jpeg->out_height) {
-        uint8_t *rows[ROWS];
-        for (uint32_t i = 0; i < ROWS && jpeg->next_row + i < jpeg->out_height; i++)
-            rows[i] = decoder->pixels + (jpeg->next_row + i) * stride;
-        library->read_rows(jpeg, rows, jpeg->out_height - jpeg->next_row < ROWS ? jpeg->out_height - jpeg->next_row : ROWS);
+    choose_columns(decoder, picture);
+    if (!make_room(decoder, (size_t)((picture->down + 1) * decoder->stride)))
+        return 0;
+    if (top)
+        library->skip_rows(jpeg, top);
+    read_rows(decoder, top, bottom);
+    if (bottom < jpeg->out_height) { /* who skips the last row, too, leaves its codes and those before it unread */
+        library->skip_rows(jpeg, jpeg->out_height - bottom - 1);
+        read_rows(decoder, jpeg->out_height - 1 - (uint32_t)picture->down, jpeg->out_height);
     }
     library->finish(jpeg);
     return !decoder->warnings;
 }
 
 static int resize(const struct decoder *decoder, const struct picture *picture, int kernel, int tall_down_first) {
-    const int64_t stride = picture->width * 3, less_high = picture->down - picture->out_height;
+    const int64_t stride = decoder->stride, less_high = picture->down - picture->out_height;
     const int64_t less_wide = picture->across - picture->out_width;
-    const uint8_t *pixels = decoder->pixels + picture->top * stride + picture->left * 3;
+    const uint8_t *pixels = decoder->pixels + (picture->left - decoder->left) * 3;
     if (!less_high && !less_wide) {
         for (int64_t y = 0; y < picture->down; y++)
             memcpy(picture->out + y * picture->across * 3, pixels + y * stride, (size_t)picture->across * 3);
         return 1;
     }
     const int down_first = tall_down_first && less_high > 0 && less_high > 2 * less_wide;
-    return !headrace_resample(kernel, down_first, picture->bicubic != 0, 3, pixels, picture->down, picture->across, stride, 0,
-                              0, (float)picture->across, (float)picture->down, picture->out, picture->out_height,
-                              picture->out_width, picture->out_width * 3);
+    return !headrace_resample(kernel, down_first, picture->bicubic != 0, 3, pixels, picture->down, picture->across,
+                              stride, 0, 0, (float)picture->across, (float)picture->down, picture->out,
+                              picture->out_height, picture->out_width, picture->out_width * 3);
 }
 
 static int is_within(const struct picture *picture) {

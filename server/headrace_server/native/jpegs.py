@@ -21,6 +21,8 @@ _FUNCTIONS = (
     "jpeg_mem_src",
     "jpeg_read_header",
     "jpeg_start_decompress",
+    "jpeg_crop_scanline",
+    "jpeg_skip_scanlines",
     "jpeg_read_scanlines",
     "jpeg_finish_decompress",
 )

@@ -53,6 +53,8 @@ struct libjpeg {
     void (*source)(struct jpeg *, const uint8_t *data, unsigned long size);
     int (*read_header)(struct jpeg *, int need_image);
     int (*start)(struct jpeg *);
+    void (*crop)(struct jpeg *, uint32_t *left, uint32_t *width);
+    uint32_t (*skip_rows)(struct jpeg *, uint32_t count);
     uint32_t (*read_rows)(struct jpeg *, uint8_t **rows, uint32_t count);
     int (*finish)(struct jpeg *);
 };

@@ -46,7 +46,7 @@ class Sample(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """A window of a picture, in pixels, and the size (height, width) that it is resized to, antialiased."""
+    """A window of a picture, in pixels, and the size (height, width) that it is resized to, antialiased, if at all."""
 
     top: int
     left: int
@@ -62,6 +62,8 @@ class Step(ABC):
 
     random = False
     """Whether the result depends on seed, epoch and sample."""
+    cuts = False
+    """Whether there are pictures of which `cut` says something."""
 
     @abstractmethod
     def shape(self, before: Shape) -> Shape:
@@ -73,6 +75,13 @@ class Step(ABC):
 
         `out`, where given, is a C-contiguous array of the result's shape into which the result may be put.
         """
+
+    def cut(self, height: int, width: int, sample: Sample) -> Cut | None:
+        """What `apply` does to a picture of this size, where it does nothing else and needs the picture in full.
+
+        The sample comes without its labels.
+        """
+        return None
 
 
 class ScalableStep(Step):
@@ -88,10 +97,3 @@ class ScalableStep(Step):
     @abstractmethod
     def apply_smaller(self, picture: Decoded, sample: Sample, out: Image | None, /) -> Image:
         """What `apply` gives for the picture in full, from the picture made smaller."""
-
-    @abstractmethod
-    def cut(self, height: int, width: int, sample: Sample) -> Cut | None:
-        """What `apply` does to a picture of this size, where it does nothing else and needs the picture in full.
-
-        The sample comes without its labels.
-        """

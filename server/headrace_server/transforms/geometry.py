@@ -29,6 +29,8 @@ _LEAST_SIDE = 64
 class ResizeStep(ScalableStep):
     """See `headrace_proto.transforms.Resize`."""
 
+    cuts = True
+
     def __init__(self, transform: proto.Resize, _index: int) -> None:
         self._transform = transform
 
@@ -80,6 +82,8 @@ class ResizeStep(ScalableStep):
 class CenterCropStep(Step):
     """See `headrace_proto.transforms.CenterCrop`."""
 
+    cuts = True
+
     def __init__(self, transform: proto.CenterCrop, _index: int) -> None:
         self._size = _pair(transform.size)
         self._fill = transform.fill
@@ -88,14 +92,21 @@ class CenterCropStep(Step):
         return Shape(*self._size, before.channels)
 
     def apply(self, image: Image, _sample: Sample, _out: Image | None, /) -> Image:
-        top, left = (_middle(side, cut) for side, cut in zip(image.shape, self._size, strict=False))
-        return _window(image, top, left, self._size, self._fill)
+        return _window(image, *self._place(image.shape[:2]), self._size, self._fill)
+
+    def cut(self, height: int, width: int, _sample: Sample) -> Cut | None:
+        return _inside(*self._place((height, width)), self._size, (height, width))
+
+    def _place(self, sides: tuple[int, ...]) -> tuple[int, int]:
+        top, left = (_middle(side, cut) for side, cut in zip(sides, self._size, strict=True))
+        return top, left
 
 
 class RandomCropStep(Step):
     """See `headrace_proto.transforms.RandomCrop`."""
 
     random = True
+    cuts = True
 
     def __init__(self, transform: proto.RandomCrop, index: int) -> None:
         self._size = _pair(transform.size)
@@ -107,18 +118,25 @@ class RandomCropStep(Step):
         return Shape(*self._size, before.channels)
 
     def apply(self, image: Image, sample: Sample, _out: Image | None, /) -> Image:
+        return _window(image, *self._place(image.shape[:2], sample), self._size, self._fill)
+
+    def cut(self, height: int, width: int, sample: Sample) -> Cut | None:
+        return _inside(*self._place((height, width), sample), self._size, (height, width))
+
+    def _place(self, sides: tuple[int, ...], sample: Sample) -> tuple[int, int]:
         draws = sample.draws(self._index)
         top, left = (
             _random_start(draws, side, cut, padding)
-            for side, cut, padding in zip(image.shape, self._size, self._padding, strict=False)
+            for side, cut, padding in zip(sides, self._size, self._padding, strict=True)
         )
-        return _window(image, top, left, self._size, self._fill)
+        return top, left
 
 
 class RandomResizedCropStep(ScalableStep):
     """See `headrace_proto.transforms.RandomResizedCrop`."""
 
     random = True
+    cuts = True
 
     def __init__(self, transform: proto.RandomResizedCrop, index: int) -> None:
         self._transform = transform
@@ -252,6 +270,13 @@ def _window(image: Image, top: int, left: int, size: tuple[int, int], fill: int)
     down, right = max(-top, 0), max(-left, 0)
     canvas[down : down + inside.shape[0], right : right + inside.shape[1]] = inside
     return canvas
+
+
+def _inside(top: int, left: int, size: tuple[int, int], sides: tuple[int, int]) -> Cut | None:
+    """A window that is taken as it is, if it lies inside the picture."""
+    if top < 0 or left < 0 or top + size[0] > sides[0] or left + size[1] > sides[1]:
+        return None
+    return Cut(top, left, *size, size, "nearest")
 
 
 def _inception_window(

@@ -112,15 +112,14 @@ class Pipeline:
         """Goes on with what `begin` gave, now or in an earlier epoch, and fills the slot."""
         self._finish(self.fixed, picture, Sample(labels, seed, epoch, sample), out)
 
-    def cut(self, height: int, width: int, seed: int, epoch: int, sample: int) -> Cut | None:
-        """What the first step does to a picture of this size, where it can be told apart from the others; see there."""
-        step = self._scalable
-        return None if step is None else step.cut(height, width, Sample({}, seed, epoch, sample))
-
     @property
     def can_cut(self) -> bool:
         """Whether there are pictures of which `cut` says something."""
-        return self._scalable is not None
+        return bool(self.steps) and self.steps[0].cuts
+
+    def cut(self, height: int, width: int, seed: int, epoch: int, sample: int) -> Cut | None:
+        """What the first step does to a picture of this size, where it can be told apart from the others; see there."""
+        return self.steps[0].cut(height, width, Sample({}, seed, epoch, sample))
 
     @property
     def ends_with_cut(self) -> bool:
