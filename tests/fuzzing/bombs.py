@@ -8,8 +8,10 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageFile
 
+# Pillow writes an optimised JPEG in one piece, which for noise is larger than it reckons.
+ImageFile.MAXBLOCK = 2**20
 _SHORT, _LONG, _LONG8 = 3, 4, 16
 
 
