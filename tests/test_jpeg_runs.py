@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import simplejpeg
 from fuzzing import bombs
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,7 +32,7 @@ from headrace_server.cache import ImageCache
 from headrace_server.catalog import Catalog, Dataset
 from headrace_server.decode import Bounds, DecodeError
 from headrace_server.jpeg_runs import JpegRuns
-from headrace_server.native import jpegs
+from headrace_server.native import JpegTask, jpegs
 from headrace_server.orientation import jpeg_header
 from headrace_server.plans import PlanStore, ResolvedPlan
 from headrace_server.samples import SampleMaker
@@ -212,6 +213,31 @@ def test_a_glance_sees_what_a_closer_look_sees(data: bytes, seed: int, changes: 
         assert header is not None
         assert (header.height, header.width, header.orientation) == (height, width, 1)
         assert header.components in (1, 3)
+
+
+@given(st.integers(1, 90), st.integers(1, 200), st.sampled_from(["444", "422", "420", "440", "411", "Gray"]), st.data())
+@settings(max_examples=400, deadline=None)
+def test_every_window_is_cut_from_the_picture(height: int, width: int, kind: str, data: st.DataObject) -> None:
+    file = simplejpeg.encode_jpeg(smooth(height, width), quality=85, colorsubsampling=kind)
+    top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+    size = data.draw(st.integers(1, height - top)), data.draw(st.integers(1, width - left))
+    out = np.zeros((*size, 3), np.uint8)
+    assert jpeg_runs.NATIVE is not None
+    assert jpeg_runs.NATIVE.look([file]) == [(height, width)]
+    assert jpeg_runs.NATIVE.make([JpegTask(file, height, width, (top, left, *size), False, out)]) == [True]
+    whole = simplejpeg.decode_jpeg(file, "RGB")
+    np.testing.assert_array_equal(out, whole[top : top + size[0], left : left + size[1]])
+
+
+@pytest.mark.parametrize("factors", [(0x24, 0x21, 0x22), (0x22, 0x21, 0x11), (0x11, 0x22, 0x11), (0x31, 0x11, 0x11)])
+def test_a_rare_subsampling_needs_a_closer_look(factors: tuple[int, ...]) -> None:
+    """Of which libjpeg-turbo can decode no part: with the first, it skipped rows for ever."""
+    data = bytearray(GOOD)
+    frame = data.index(b"\xff\xc0")
+    data[frame + 11 : frame + 20 : 3] = bytes(factors)
+    assert jpeg_runs.NATIVE is not None
+    assert jpeg_runs.NATIVE.look([bytes(data)]) == [(0, 0)]
+    assert jpeg_header(bytes(data)) is not None
 
 
 def test_most_jpegs_need_but_a_glance() -> None:

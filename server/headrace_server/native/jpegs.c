@@ -33,9 +33,9 @@ struct decoder {
     struct jpeg_errors errors;
     jmp_buf failed;
     int warnings, pictures;
-    uint8_t *pixels; /* of the window, from the column `left` of the picture on */
+    uint8_t *pixels; /* of the picture, from its row `top` and its column `left` on */
     size_t room;
-    int64_t left, stride;
+    int64_t top, left, stride;
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -106,6 +106,10 @@ static void give_back(struct decoder *decoder) {
     pthread_mutex_unlock(&lock);
 }
 
+static int64_t least_of(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
 static int make_room(struct decoder *decoder, size_t room) {
     if (room <= decoder->room)
         return 1;
@@ -125,31 +129,61 @@ static void forget_tables(struct jpeg *jpeg) {
 /* Leaves the columns out that the window does not need: a unit beside it is needed for the colours of its edge. */
 static void choose_columns(struct decoder *decoder, const struct picture *picture) {
     const int64_t left = picture->left > UNIT ? picture->left - UNIT : 0;
-    const int64_t right = picture->left + picture->across + UNIT;
-    uint32_t first = (uint32_t)left, width = (uint32_t)((right < picture->width ? right : picture->width) - left);
+    const int64_t right = least_of(picture->left + picture->across + UNIT, picture->width);
+    uint32_t first = (uint32_t)left, width = (uint32_t)(right - left);
     if (width < picture->width)
         decoder->library->crop(&decoder->jpeg, &first, &width);
     decoder->left = first;
     decoder->stride = (int64_t)width * 3;
 }
 
-static void read_rows(struct decoder *decoder, uint32_t first, uint32_t end) {
-    struct jpeg *jpeg = &decoder->jpeg;
-    while (jpeg->next_row < end) {
+/* The next `count` rows, from row `slot` of the pixels on. Whether there were so many. */
+static int read_rows(struct decoder *decoder, int64_t slot, int64_t count) {
+    while (count) {
         uint8_t *rows[ROWS];
-        const uint32_t left = end - jpeg->next_row, count = left < ROWS ? left : ROWS;
-        for (uint32_t i = 0; i < count; i++)
-            rows[i] = decoder->pixels + (jpeg->next_row - first + i) * decoder->stride;
-        decoder->library->read_rows(jpeg, rows, count);
+        const int64_t most = least_of(count, ROWS);
+        for (int64_t i = 0; i < most; i++)
+            rows[i] = decoder->pixels + (slot + i) * decoder->stride;
+        const uint32_t done = decoder->library->read_rows(&decoder->jpeg, rows, (uint32_t)most);
+        if (!done)
+            return 0;
+        slot += done;
+        count -= done;
     }
+    return 1;
 }
 
-/* The window into the decoder's pixels; false for any flaw of the picture, also outside the window, after which the
- * decoder is of no use any more. What is outside is not made, but its codes are read. */
+/* Whether there were so many. */
+static int skip_rows(struct decoder *decoder, int64_t count) {
+    return !count || decoder->library->skip_rows(&decoder->jpeg, (uint32_t)count) == count;
+}
+
+/* The window alone. Of what is outside it the codes are read all the same, for their flaws. */
+static int decode_window(struct decoder *decoder, const struct picture *picture) {
+    const int64_t below = picture->height - picture->top - picture->down;
+    choose_columns(decoder, picture);
+    decoder->top = picture->top;
+    if (!make_room(decoder, (size_t)((picture->down + 1) * decoder->stride)))
+        return 0;
+    if (!skip_rows(decoder, picture->top) || !read_rows(decoder, 0, picture->down))
+        return 0;
+    /* whoever skips the last row, too, leaves what is before it unread */
+    return !below || (skip_rows(decoder, below - 1) && read_rows(decoder, picture->down, 1));
+}
+
+static int decode_whole(struct decoder *decoder, const struct picture *picture) {
+    decoder->top = decoder->left = 0;
+    decoder->stride = picture->width * 3;
+    if (!make_room(decoder, (size_t)(picture->height * decoder->stride)))
+        return 0;
+    return read_rows(decoder, 0, picture->height);
+}
+
+/* At least the window into the decoder's pixels; false for any flaw of the picture, after which the decoder is of no use
+ * any more. Only what is ordinary is decoded in part: with rare subsamplings libjpeg-turbo may skip rows for ever. */
 static int decode(struct decoder *decoder, const struct picture *picture) {
     const struct libjpeg *library = decoder->library;
     struct jpeg *jpeg = &decoder->jpeg;
-    const uint32_t top = (uint32_t)picture->top, bottom = (uint32_t)(picture->top + picture->down);
     if (setjmp(decoder->failed))
         return 0;
     decoder->warnings = 0;
@@ -162,16 +196,9 @@ static int decode(struct decoder *decoder, const struct picture *picture) {
     library->start(jpeg);
     if (jpeg->out_height != picture->height || jpeg->out_width != picture->width || jpeg->out_components[1] != 3)
         return 0;
-    choose_columns(decoder, picture);
-    if (!make_room(decoder, (size_t)((picture->down + 1) * decoder->stride)))
+    const int is_ordinary = look(picture->data, picture->size).height > 0;
+    if (!(is_ordinary ? decode_window : decode_whole)(decoder, picture))
         return 0;
-    if (top)
-        library->skip_rows(jpeg, top);
-    read_rows(decoder, top, bottom);
-    if (bottom < jpeg->out_height) { /* who skips the last row, too, leaves its codes and those before it unread */
-        library->skip_rows(jpeg, jpeg->out_height - bottom - 1);
-        read_rows(decoder, jpeg->out_height - 1 - (uint32_t)picture->down, jpeg->out_height);
-    }
     library->finish(jpeg);
     return !decoder->warnings;
 }
@@ -179,7 +206,8 @@ static int decode(struct decoder *decoder, const struct picture *picture) {
 static int resize(const struct decoder *decoder, const struct picture *picture, int kernel, int tall_down_first) {
     const int64_t stride = decoder->stride, less_high = picture->down - picture->out_height;
     const int64_t less_wide = picture->across - picture->out_width;
-    const uint8_t *pixels = decoder->pixels + (picture->left - decoder->left) * 3;
+    const uint8_t *pixels =
+        decoder->pixels + (picture->top - decoder->top) * stride + (picture->left - decoder->left) * 3;
     if (!less_high && !less_wide) {
         for (int64_t y = 0; y < picture->down; y++)
             memcpy(picture->out + y * picture->across * 3, pixels + y * stride, (size_t)picture->across * 3);
@@ -196,12 +224,12 @@ static int is_within(const struct picture *picture) {
            picture->top <= picture->height - picture->down && picture->left <= picture->width - picture->across;
 }
 
-/* The sizes of those that are ordinary. */
+/* The sizes of those that are ordinary, and have nothing that may say that they are turned. */
 void headrace_look(struct picture *pictures, int64_t count) {
     for (struct picture *picture = pictures; picture < pictures + count; picture++) {
-        const struct size size = look(picture->data, picture->size);
-        picture->height = size.height;
-        picture->width = size.width;
+        const struct glance seen = look(picture->data, picture->size);
+        picture->height = seen.has_exif ? 0 : seen.height;
+        picture->width = seen.has_exif ? 0 : seen.width;
     }
 }
 
