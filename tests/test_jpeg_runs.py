@@ -56,11 +56,13 @@ PIPELINES: dict[str, tuple[Sequence[Transform], dict[str, Any]]] = {
     "anywhere": ([RandomCrop((40, 55)), RandomFlip()], {}),
     "anywhere and outside": ([RandomCrop((45, 55), padding=6)], {}),
     "larger than most": ([CenterCrop(70)], {}),
+    "large": ([Resize((700, 900)), CenterCrop(32)], {}),
     "floats": ([Resize((40, 50)), Normalize(0.5, 0.2, "float16")], {"layout": "NCHW"}),
     "channels first": ([RandomResizedCrop(32)], {"layout": "NCHW"}),
 }
 SOMETIMES_OUTSIDE = {"anywhere and outside", "larger than most"}
-ORDINARY = [*encoded_variously(), *wide(), encoded(smooth(61, 77), quality=85, progressive=True)]
+GOOD = encoded(smooth(64, 121), quality=80)
+ORDINARY = [*encoded_variously(), *wide()]
 
 
 def with_exif(orientation: int) -> bytes:
@@ -79,14 +81,29 @@ def without(data: bytes, marker: int) -> bytes:
     return kept + data[position:]
 
 
+def with_factors(*factors: int) -> bytes:
+    """The JPEG with these factors of subsampling, one in each byte, of each component."""
+    data = bytearray(GOOD)
+    frame = data.index(b"\xff\xc0")
+    data[frame + 11 : frame + 20 : 3] = bytes(factors)
+    return bytes(data)
+
+
+def with_segment(marker: int, content: bytes) -> bytes:
+    return GOOD[:2] + bytes([0xFF, marker]) + (len(content) + 2).to_bytes(2, "big") + content + GOOD[2:]
+
+
 def png() -> bytes:
     file = io.BytesIO()
     Image.fromarray(smooth(50, 70)).save(file, "PNG")
     return file.getvalue()
 
 
-GOOD = encoded(smooth(64, 121), quality=80)
 ODD = {
+    "progressive": encoded(smooth(61, 77), quality=85, progressive=True),
+    "a rare subsampling": with_factors(0x24, 0x21, 0x22),
+    "a piece of a profile that is none": with_segment(0xE2, b"ICC_PROFILE\0"),
+    "a profile of which a piece is missing": with_segment(0xE2, b"ICC_PROFILE\0\1\2of two"),
     "turned": with_exif(6),
     "four colours": encoded(smooth(50, 70), "CMYK"),
     "no JPEG": png(),
@@ -101,7 +118,7 @@ ODD = {
     "many Exifs": bombs.many_exifs(3),
 }
 """What must be left, or is, to those who look closer; the last but two only where it is made much smaller."""
-FILES = [*ORDINARY, with_exif(1), without(GOOD, 0xC4), *ODD.values()]
+FILES = [*ORDINARY, with_exif(1), with_segment(0xE2, b"ICC_PROFILE\0\1\1of one"), without(GOOD, 0xC4), *ODD.values()]
 
 
 def plan_of(folder: Path, name: str) -> ResolvedPlan:
@@ -128,11 +145,17 @@ def slots(plan: ResolvedPlan, count: int) -> NDArray[Any]:
 
 def together(maker: SampleMaker, files: dict[int, bytes]) -> tuple[NDArray[Any], set[int]]:
     """The images, and the rows of those that were made; the others are zeros."""
-    images = slots(maker.plan, len(FILES))
-    cuts = JpegRuns(maker, np.arange(len(FILES)), images).cut(files)
-    for row, cut in cuts.items():
-        maker.finish_cut(row, cut, images[row])
-    return images, {*cuts}
+    assert jpeg_runs.NATIVE is not None
+    images, made = slots(maker.plan, len(FILES)), set()
+    seen: list[int] = []
+    for cuts in JpegRuns(jpeg_runs.NATIVE, maker, np.arange(len(FILES)), images).cut(files):
+        seen += cuts
+        for row, cut in cuts.items():
+            if cut is not None:
+                maker.finish_cut(row, cut, images[row])
+                made.add(row)
+    assert seen == [*files]
+    return images, made
 
 
 def one_by_one(maker: SampleMaker, sample: int, data: bytes) -> NDArray[Any]:
@@ -179,6 +202,15 @@ def test_a_table_of_one_file_is_not_anothers(folder: Path) -> None:
     np.testing.assert_array_equal(images[1], one_by_one(maker, 1, bare))
     with pytest.raises(DecodeError):
         one_by_one(maker, 2, without(own_tables, 0xDB))
+
+
+def test_images_that_wait_for_later_steps_are_few(folder: Path) -> None:
+    """However large the first step makes them, and however small the files are."""
+    maker = SampleMaker(plan_of(folder, "large"), 0, BOUNDS, ImageCache(0))
+    assert jpeg_runs.NATIVE is not None
+    runs = JpegRuns(jpeg_runs.NATIVE, maker, np.arange(len(FILES)), slots(maker.plan, len(FILES)))
+    groups = [[*cuts] for cuts in runs.cut(dict.fromkeys(range(7), GOOD))]
+    assert groups == [[0, 1], [2, 3], [4, 5], [6]]
 
 
 def test_images_that_are_kept_are_made_one_by_one(folder: Path) -> None:
@@ -232,17 +264,19 @@ def test_every_window_is_cut_from_the_picture(height: int, width: int, kind: str
 @pytest.mark.parametrize("factors", [(0x24, 0x21, 0x22), (0x22, 0x21, 0x11), (0x11, 0x22, 0x11), (0x31, 0x11, 0x11)])
 def test_a_rare_subsampling_needs_a_closer_look(factors: tuple[int, ...]) -> None:
     """Of which libjpeg-turbo can decode no part: with the first, it skipped rows for ever."""
-    data = bytearray(GOOD)
-    frame = data.index(b"\xff\xc0")
-    data[frame + 11 : frame + 20 : 3] = bytes(factors)
+    data = with_factors(*factors)
     assert jpeg_runs.NATIVE is not None
-    assert jpeg_runs.NATIVE.look([bytes(data)]) == [(0, 0)]
-    assert jpeg_header(bytes(data)) is not None
+    assert jpeg_runs.NATIVE.look([data]) == [(0, 0)]
+    assert jpeg_header(data) is not None
+    assert jpeg_runs.NATIVE.make([JpegTask(data, 64, 121, (0, 0, 4, 4), False, np.zeros((4, 4, 3), np.uint8))]) == [
+        False
+    ]
 
 
 def test_most_jpegs_need_but_a_glance() -> None:
     assert jpeg_runs.NATIVE is not None
-    assert all(height for height, _ in jpeg_runs.NATIVE.look(ORDINARY[:-1]))
+    profile = with_segment(0xE2, b"ICC_PROFILE\0\1\1of one")
+    assert all(height for height, _ in jpeg_runs.NATIVE.look([*ORDINARY, profile]))
 
 
 def test_a_library_of_another_version_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import weakref
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from harness import ServerProcess, wait_for, write_dataset
 
 import headrace
 from headrace_server.native.library import compiler
+from headrace_server.read_watch import ReadWatch
 from headrace_server.reading import Reader
 
 
@@ -44,6 +46,23 @@ def test_a_read_that_hangs_is_told_of_once_and_made_up_for() -> None:
     assert (found, told) == ([b"there"], [1])
     wait_for(lambda: reader.hanging_elsewhere == 0, "it to be noticed that the read has ended")
     reader.close(1)
+
+
+def test_what_a_read_that_hung_was_wanted_by_is_not_held() -> None:
+    watch, told = ReadWatch(timeout=0.6), threading.Event()
+
+    class Wanting:
+        def late(self) -> None:
+            told.set()
+
+    wanting = Wanting()
+    held = weakref.ref(wanting)
+    read = watch.begin(wanting.late, None)
+    assert told.wait(10)
+    watch.end(read)
+    del wanting, read
+    wait_for(lambda: held() is None, "it to be dropped")
+    watch.closing.set()
 
 
 @pytest.mark.skipif(compiler() is None or sys.platform != "linux", reason="slow_files.c needs a compiler, and Linux")

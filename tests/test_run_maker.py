@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from harness import DEADLINE
 from jpegs import encoded, smooth
 from numpy.typing import NDArray
 
 from headrace_proto.transforms import RandomFlip, RandomResizedCrop
 from headrace_server import jpeg_runs
 from headrace_server.address import Address
+from headrace_server.assembly import assemble
 from headrace_server.cache import ImageCache
 from headrace_server.catalog import Catalog, open_dataset
 from headrace_server.decode import Bounds, DecodeError
@@ -22,7 +25,7 @@ from headrace_server.fairness import FairPool
 from headrace_server.lending import Lending
 from headrace_server.plans import PlanStore, ResolvedPlan
 from headrace_server.reading import Reader
-from headrace_server.run_maker import RunMaker
+from headrace_server.run_maker import Run, RunMaker
 from headrace_server.sample_reads import SampleReads
 from headrace_server.samples import SampleMaker
 from headrace_server.settings import DatasetSettings
@@ -126,6 +129,23 @@ def test_what_cannot_be_decoded_may_be_replaced(folder: Path, shop: Workshop) ->
     assert images[4].any()
 
 
+def test_where_a_replacement_cannot_be_noted_the_batch_fails(
+    folder: Path, shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It must not hang."""
+
+    def fail(*_: object) -> None:
+        raise MemoryError("no memory to note it")
+
+    (folder / "04.jpg").write_bytes(b"no picture at all")
+    monkeypatch.setattr(shop.troubles, "note", fail)
+    done = threading.Event()
+    assembly = assemble(Address(plan_of(folder, "replace"), 0, 0, COUNT), shop, "client", done.set)
+    assert done.wait(DEADLINE)
+    assert assembly.failure is not None
+    assert "no memory to note it" in assembly.failure.message
+
+
 def test_a_later_step_may_fail(folder: Path, shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     """As one that says that it cannot, or as one for whose pixels another sample may stand."""
     finish = Pipeline.finish_cut
@@ -177,6 +197,19 @@ def test_where_there_is_no_memory_the_rest_of_the_run_fails(
     run = maker.make(range(COUNT), Wanting())
     assert run is not None
     assert {row: type(error) for row, error in run.errors.items()} == dict.fromkeys(range(COUNT), MemoryError)
+
+
+@pytest.mark.parametrize("library", [True, False])
+def test_so_it_is_without_the_library(
+    folder: Path, shop: Workshop, monkeypatch: pytest.MonkeyPatch, library: bool
+) -> None:
+    if not library:
+        monkeypatch.setattr("headrace_server.run_maker.NATIVE", None)
+        monkeypatch.setattr("headrace_server.reading.FILE_RUN", None)
+    plan = plan_of(folder)
+    maker, images = run_maker(plan, shop)
+    assert maker.make(range(COUNT), Wanting()) == Run()
+    np.testing.assert_array_equal(images, expected(plan))
 
 
 def test_files_that_are_too_large_are_not_read(folder: Path, shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -185,16 +185,21 @@ class Assembly:
     def _decode(self, rows: Sequence[int]) -> None:
         """Makes samples that were read; where the storage is quick it reads them, too, which saves a hand-over."""
         began = work_seconds()
-        run = self._run_maker.make(rows, self)
-        if run is None:
+        try:
+            run = self._run_maker.make(rows, self)
+            if run is None:
+                return
+            for row, made in run.replaced.items():
+                self._note(row, made)
+        except Exception as error:  # noqa: BLE001 - it becomes the batch's failure
+            self._errors.update(dict.fromkeys(rows, error))
+            self._finish(rows)
             return
         if run.unread:
             self._reads.submit(run.unread, self)
             rows = rows[: -len(run.unread)]
         self._errors.update(run.errors)
         self._replaced.update(run.replaced)
-        for row, made in run.replaced.items():
-            self._note(row, made)
         if rows:
             self._workshop.runs.took(len(rows), work_seconds() - began)
         self._workshop.counts.add_made(len(rows))

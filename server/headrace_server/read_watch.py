@@ -80,13 +80,16 @@ class ReadWatch:
 
     def _watch(self) -> None:
         while not self.closing.wait(_HANGING_SECONDS / 2):
-            now = time.perf_counter()
-            self._hanging = [read for read in list(self._under_way) if read.began < now - _HANGING_SECONDS]
-            if not self._hanging:
-                continue
-            for listener in self.on_hanging:
-                listener()
-            for read in self._hanging:
-                if read.began < now - self._timeout and not read.told:
-                    read.told = True
-                    read.late()
+            self._look(time.perf_counter())
+
+    def _look(self, now: float) -> None:
+        """Apart from the loop, which would hold the last read, and whoever wanted it, until another one hangs."""
+        self._hanging = [read for read in list(self._under_way) if read.began < now - _HANGING_SECONDS]
+        if not self._hanging:
+            return
+        for listener in self.on_hanging:
+            listener()
+        for read in self._hanging:
+            if read.began < now - self._timeout and not read.told:
+                read.told = True
+                read.late()

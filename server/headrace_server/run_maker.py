@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import takewhile
@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from .decode import DecodeError
-from .jpeg_runs import JpegRuns
+from .jpeg_runs import NATIVE, JpegRuns
 from .sample_reads import SampleReads, Taker
 from .samples import Made, Material, SampleMaker
 from .transforms.base import Image
@@ -33,26 +33,29 @@ class RunMaker:
     def __init__(self, maker: SampleMaker, reads: SampleReads, images: NDArray[Any], count: int) -> None:
         """Sample `reads.ids[row]` goes into `images[row]`."""
         self._maker, self._reads, self._images = maker, reads, images
-        self._jpegs = JpegRuns(maker, reads.ids, images) if maker.can_cut else None
+        self._jpegs = JpegRuns(NATIVE, maker, reads.ids, images) if NATIVE and maker.can_cut else None
         self.sources: list[Material | None] = [None] * count
         """What the samples are made of, by row, once it is there."""
 
     def make(self, rows: Sequence[int], taker: Taker) -> Run | None:
         """None as soon as nobody wants them any more."""
         run = Run()
-        while rows and taker.wanted:
+        while rows:
+            if not taker.wanted:
+                return None
             if self.sources[rows[0]] is None and not self._reads.quick:
                 run.unread = rows
                 return run
             try:
                 first = self._read_some(rows, taker)
-                cuts = self._cut(first)
+                for cuts in self._cut(first):
+                    if not self._make_each(cuts, run, taker):
+                        return None
             except Exception as error:  # noqa: BLE001 - it becomes the batch's failure
                 run.errors.update(dict.fromkeys(rows, error))
                 return run
-            self._make_each(first, cuts, run, taker)
             rows = rows[len(first) :]
-        return run if taker.wanted else None
+        return run
 
     def _read_some(self, rows: Sequence[int], taker: Taker) -> Sequence[int]:
         """The first of the rows: those that have been read, or else some whose files it has read now."""
@@ -64,21 +67,27 @@ class RunMaker:
             self.sources[row] = data
         return rows[: max(1, len(files))]
 
-    def _cut(self, rows: Sequence[int]) -> Mapping[int, Image]:
-        """See `JpegRuns.cut`."""
+    def _cut(self, rows: Sequence[int]) -> Iterator[dict[int, Image | None]]:
+        """All the rows, some at a time, with their images as the first step leaves them, where there are such."""
+        if self._jpegs is None:
+            yield dict.fromkeys(rows)
+            return
         files = {row: data for row in rows if isinstance(data := self.sources[row], bytes)}
-        return self._jpegs.cut(files) if files and self._jpegs is not None else {}
+        yield dict.fromkeys(row for row in rows if row not in files)
+        yield from self._jpegs.cut(files)
 
-    def _make_each(self, rows: Sequence[int], cuts: Mapping[int, Image], run: Run, taker: Taker) -> None:
-        for row in rows:
+    def _make_each(self, cuts: dict[int, Image | None], run: Run, taker: Taker) -> bool:
+        """Whether they were wanted to the end. Empties `cuts`, so that no image stays for longer than it is needed."""
+        for row in [*cuts]:
             if not taker.wanted:
-                return
+                return False
             try:
-                made = self._make(row, cuts.get(row), taker)
+                made = self._make(row, cuts.pop(row), taker)
                 if made.reason is not None:
                     run.replaced[row] = made
             except Exception as error:  # noqa: BLE001 - it becomes the batch's failure
                 run.errors[row] = error
+        return True
 
     def _make(self, row: int, cut: Image | None, taker: Taker) -> Made:
         sample, out = self._reads.sample(row), self._images[row]

@@ -33,9 +33,9 @@ struct decoder {
     struct jpeg_errors errors;
     jmp_buf failed;
     int warnings, pictures;
-    uint8_t *pixels; /* of the picture, from its row `top` and its column `left` on */
+    uint8_t *pixels; /* of the window, from the column `left` of the picture on */
     size_t room;
-    int64_t top, left, stride;
+    int64_t left, stride;
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -89,7 +89,10 @@ static struct decoder *borrow(const struct libjpeg *library) {
     if (decoder)
         unused = decoder->next;
     pthread_mutex_unlock(&lock);
-    return decoder ? decoder : create(library);
+    if (!decoder)
+        return create(library);
+    decoder->library = library; /* whoever had it before may have gone, and the table of functions with it */
+    return decoder;
 }
 
 static void give_back(struct decoder *decoder) {
@@ -158,11 +161,10 @@ static int skip_rows(struct decoder *decoder, int64_t count) {
     return !count || decoder->library->skip_rows(&decoder->jpeg, (uint32_t)count) == count;
 }
 
-/* The window alone. Of what is outside it the codes are read all the same, for their flaws. */
+/* Of what is outside the window the codes are read all the same, for their flaws. */
 static int decode_window(struct decoder *decoder, const struct picture *picture) {
     const int64_t below = picture->height - picture->top - picture->down;
     choose_columns(decoder, picture);
-    decoder->top = picture->top;
     if (!make_room(decoder, (size_t)((picture->down + 1) * decoder->stride)))
         return 0;
     if (!skip_rows(decoder, picture->top) || !read_rows(decoder, 0, picture->down))
@@ -171,16 +173,8 @@ static int decode_window(struct decoder *decoder, const struct picture *picture)
     return !below || (skip_rows(decoder, below - 1) && read_rows(decoder, picture->down, 1));
 }
 
-static int decode_whole(struct decoder *decoder, const struct picture *picture) {
-    decoder->top = decoder->left = 0;
-    decoder->stride = picture->width * 3;
-    if (!make_room(decoder, (size_t)(picture->height * decoder->stride)))
-        return 0;
-    return read_rows(decoder, 0, picture->height);
-}
-
-/* At least the window into the decoder's pixels; false for any flaw of the picture, after which the decoder is of no use
- * any more. Only what is ordinary is decoded in part: with rare subsamplings libjpeg-turbo may skip rows for ever. */
+/* The window into the decoder's pixels; false for any flaw of the picture, also outside the window, after which the
+ * decoder is of no use any more. */
 static int decode(struct decoder *decoder, const struct picture *picture) {
     const struct libjpeg *library = decoder->library;
     struct jpeg *jpeg = &decoder->jpeg;
@@ -196,8 +190,7 @@ static int decode(struct decoder *decoder, const struct picture *picture) {
     library->start(jpeg);
     if (jpeg->out_height != picture->height || jpeg->out_width != picture->width || jpeg->out_components[1] != 3)
         return 0;
-    const int is_ordinary = look(picture->data, picture->size).height > 0;
-    if (!(is_ordinary ? decode_window : decode_whole)(decoder, picture))
+    if (!decode_window(decoder, picture))
         return 0;
     library->finish(jpeg);
     return !decoder->warnings;
@@ -206,8 +199,7 @@ static int decode(struct decoder *decoder, const struct picture *picture) {
 static int resize(const struct decoder *decoder, const struct picture *picture, int kernel, int tall_down_first) {
     const int64_t stride = decoder->stride, less_high = picture->down - picture->out_height;
     const int64_t less_wide = picture->across - picture->out_width;
-    const uint8_t *pixels =
-        decoder->pixels + (picture->top - decoder->top) * stride + (picture->left - decoder->left) * 3;
+    const uint8_t *pixels = decoder->pixels + (picture->left - decoder->left) * 3;
     if (!less_high && !less_wide) {
         for (int64_t y = 0; y < picture->down; y++)
             memcpy(picture->out + y * picture->across * 3, pixels + y * stride, (size_t)picture->across * 3);
@@ -219,9 +211,12 @@ static int resize(const struct decoder *decoder, const struct picture *picture, 
                               picture->out_height, picture->out_width, picture->out_width * 3);
 }
 
-static int is_within(const struct picture *picture) {
-    return picture->top >= 0 && picture->left >= 0 && picture->down > 0 && picture->across > 0 &&
-           picture->top <= picture->height - picture->down && picture->left <= picture->width - picture->across;
+/* Whether it is one whose parts may be decoded, as they may not of what is rare: where libjpeg-turbo knows no name for the
+ * subsampling, it may skip rows for ever; and of a progressive one it smooths blocks by their neighbours. */
+static int can_be_made(const struct picture *picture) {
+    return picture->out && picture->top >= 0 && picture->left >= 0 && picture->down > 0 && picture->across > 0 &&
+           picture->top <= picture->height - picture->down && picture->left <= picture->width - picture->across &&
+           look(picture->data, picture->size).height == picture->height;
 }
 
 /* The sizes of those that are ordinary, and have nothing that may say that they are turned. */
@@ -239,7 +234,7 @@ void headrace_make_jpegs(const struct libjpeg *library, struct picture *pictures
     struct decoder *decoder = NULL;
     for (struct picture *picture = pictures; picture < pictures + count; picture++) {
         picture->made = 0;
-        if (!picture->out || !is_within(picture) || (!decoder && !(decoder = borrow(library))))
+        if (!can_be_made(picture) || (!decoder && !(decoder = borrow(library))))
             continue;
         if (decode(decoder, picture)) {
             picture->made = resize(decoder, picture, kernel, tall_down_first);

@@ -55,9 +55,10 @@ class JpegTask(NamedTuple):
 class JpegMaker:
     """Decodes with the libjpeg-turbo that Pillow has loaded, and resizes as `Resampler` does."""
 
-    library: Any
+    function: Any
+    glance: Any
     libjpeg: Any
-    """A table of its functions."""
+    """A table of the functions of libjpeg-turbo."""
     kernel: int
     tall_down_first: bool
 
@@ -66,7 +67,7 @@ class JpegMaker:
         pictures = np.zeros(len(files), _PICTURE)
         pictures["data"] = [address_of_bytes(data) for data in files]
         pictures["size"] = [len(data) for data in files]
-        self.library.headrace_look(pictures.ctypes.data, len(pictures))
+        self.glance(pictures.ctypes.data, len(pictures))
         return [*zip(pictures["height"].tolist(), pictures["width"].tolist(), strict=True)]
 
     def make(self, tasks: Sequence[JpegTask]) -> list[bool]:
@@ -75,9 +76,7 @@ class JpegMaker:
         Releases the interpreter's lock.
         """
         pictures = np.array([_picture(task) for task in tasks], _PICTURE)
-        self.library.headrace_make_jpegs(
-            self.libjpeg, pictures.ctypes.data, len(pictures), self.kernel, self.tall_down_first
-        )
+        self.function(self.libjpeg, pictures.ctypes.data, len(pictures), self.kernel, self.tall_down_first)
         made: list[bool] = pictures["made"].astype(bool).tolist()
         return made
 
@@ -90,11 +89,14 @@ def _picture(task: JpegTask) -> tuple[int, ...]:
 def jpeg_maker(kernel: int, *, tall_down_first: bool) -> JpegMaker | None:
     """None where the library was not compiled, or Pillow's libjpeg cannot be called."""
     library = loaded()
-    if library is None:
+    if library is None or ctypes.sizeof(ctypes.c_void_p) != _PICTURE["data"].itemsize:
         return None
     try:
         pillow = ctypes.CDLL(_imaging.__file__)
         addresses = [ctypes.cast(getattr(pillow, name), ctypes.c_void_p).value for name in _FUNCTIONS]
     except (OSError, AttributeError):
         return None
-    return JpegMaker(library, (ctypes.c_void_p * len(addresses))(*addresses), kernel, tall_down_first)
+    glance = ctypes.PyDLL(library._name).headrace_look  # so short that letting go of the lock would cost more
+    glance.argtypes = library.headrace_look.argtypes
+    functions = (ctypes.c_void_p * len(addresses))(*addresses)
+    return JpegMaker(library.headrace_make_jpegs, glance, functions, kernel, tall_down_first)

@@ -52,4 +52,6 @@ class FileRun:
 def file_run() -> Callable[[Sequence[tuple[bytes, int, int]]], FileRun] | None:
     """None where the library was not compiled."""
     library = loaded()
-    return None if library is None else lambda files: FileRun(library.headrace_read_run, files)
+    if library is None or ctypes.sizeof(ctypes.c_void_p) != _WANTED["out"].itemsize:
+        return None
+    return lambda files: FileRun(library.headrace_read_run, files)
