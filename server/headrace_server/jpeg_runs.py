@@ -22,7 +22,7 @@ _MOST_BYTES = 2**21
 
 @dataclass(frozen=True)
 class JpegRuns:
-    """Cuts the images of one plan and epoch, where the first thing that happens to a picture is that it is resized."""
+    """For one plan and epoch whose first step takes a window of a picture, and resizes it or leaves it as it is."""
 
     native: JpegMaker
     maker: SampleMaker

@@ -10,12 +10,11 @@ import numpy as np
 from headrace_proto import transforms as proto
 from headrace_proto.checks import MAX_SIDE
 from headrace_server.decode import MAX_PIXELS, Decoded, DecodeError
-from headrace_server.draws import Draws
 from headrace_server.resample import resize
 
 from .base import Cut, Image, PlanError, Sample, ScalableStep, Shape, Step
+from .windows import cut_out, inception_window, middle, random_start, whole_window
 
-_WINDOW_TRIES = 10
 _MARGIN = 1.6
 """How many times the result's sides a picture decoded smaller keeps at least.
 
@@ -92,13 +91,13 @@ class CenterCropStep(Step):
         return Shape(*self._size, before.channels)
 
     def apply(self, image: Image, _sample: Sample, _out: Image | None, /) -> Image:
-        return _window(image, *self._place(image.shape[:2]), self._size, self._fill)
+        return cut_out(image, *self._place(image.shape[:2]), self._size, self._fill)
 
     def cut(self, height: int, width: int, _sample: Sample) -> Cut | None:
-        return _inside(*self._place((height, width)), self._size, (height, width))
+        return whole_window(*self._place((height, width)), self._size, (height, width))
 
     def _place(self, sides: tuple[int, ...]) -> tuple[int, int]:
-        top, left = (_middle(side, cut) for side, cut in zip(sides, self._size, strict=True))
+        top, left = (middle(side, cut) for side, cut in zip(sides, self._size, strict=True))
         return top, left
 
 
@@ -118,15 +117,15 @@ class RandomCropStep(Step):
         return Shape(*self._size, before.channels)
 
     def apply(self, image: Image, sample: Sample, _out: Image | None, /) -> Image:
-        return _window(image, *self._place(image.shape[:2], sample), self._size, self._fill)
+        return cut_out(image, *self._place(image.shape[:2], sample), self._size, self._fill)
 
     def cut(self, height: int, width: int, sample: Sample) -> Cut | None:
-        return _inside(*self._place((height, width), sample), self._size, (height, width))
+        return whole_window(*self._place((height, width), sample), self._size, (height, width))
 
     def _place(self, sides: tuple[int, ...], sample: Sample) -> tuple[int, int]:
         draws = sample.draws(self._index)
         top, left = (
-            _random_start(draws, side, cut, padding)
+            random_start(draws, side, cut, padding)
             for side, cut, padding in zip(sides, self._size, self._padding, strict=True)
         )
         return top, left
@@ -173,7 +172,7 @@ class RandomResizedCropStep(ScalableStep):
         return Cut(*self._window((height, width), sample), self._size, self._transform.interpolation)
 
     def _window(self, sides: tuple[int, int], sample: Sample) -> tuple[int, int, int, int]:
-        return _inception_window(sample.draws(self._index), sides, self._transform.scale, self._transform.ratio)
+        return inception_window(sample.draws(self._index), sides, self._transform.scale, self._transform.ratio)
 
 
 class RandomFlipStep(Step):
@@ -214,9 +213,9 @@ class RandomRotationStep(Step):
     def apply(self, image: Image, sample: Sample, out: Image | None, /) -> Image:
         angle = sample.draws(self._index).uniform(*self._degrees)
         height, width = image.shape[:2]
-        middle = ((width - 1) / 2, (height - 1) / 2)
+        centre = ((width - 1) / 2, (height - 1) / 2)
         out = np.empty(image.shape, np.uint8) if out is None else out
-        turn = cv2.getRotationMatrix2D(middle, angle, 1.0)
+        turn = cv2.getRotationMatrix2D(centre, angle, 1.0)
         cv2.warpAffine(image, turn, (width, height), dst=out, flags=cv2.INTER_LINEAR, borderValue=self._fill)
         return out
 
@@ -247,56 +246,3 @@ def _shorter_side(height: int, width: int, size: int) -> tuple[int, int]:
     if height <= width:
         return size, size * width // height
     return size * height // width, size
-
-
-def _middle(side: int, cut: int) -> int:
-    """Where a cut from the middle starts, negative if it is padded; rounded as torchvision rounds."""
-    return round((side - cut) / 2) if side >= cut else -((cut - side) // 2)
-
-
-def _random_start(draws: Draws, side: int, cut: int, padding: int) -> int:
-    spare = side + 2 * padding - cut
-    start = draws.integers(0, max(spare, 0) + 1)
-    return start - padding if spare >= 0 else _middle(side, cut)
-
-
-def _window(image: Image, top: int, left: int, size: tuple[int, int], fill: int) -> Image:
-    """The window of `size` at (top, left), a view if it lies inside the image; what lies outside is `fill`."""
-    height, width = size
-    if top >= 0 and left >= 0 and top + height <= image.shape[0] and left + width <= image.shape[1]:
-        return image[top : top + height, left : left + width]
-    canvas = np.full((height, width, image.shape[2]), fill, np.uint8)
-    inside = image[max(top, 0) : max(top + height, 0), max(left, 0) : max(left + width, 0)]
-    down, right = max(-top, 0), max(-left, 0)
-    canvas[down : down + inside.shape[0], right : right + inside.shape[1]] = inside
-    return canvas
-
-
-def _inside(top: int, left: int, size: tuple[int, int], sides: tuple[int, int]) -> Cut | None:
-    """A window that is taken as it is, if it lies inside the picture."""
-    if top < 0 or left < 0 or top + size[0] > sides[0] or left + size[1] > sides[1]:
-        return None
-    return Cut(top, left, *size, size, "nearest")
-
-
-def _inception_window(
-    draws: Draws, sides: tuple[int, int], scale: tuple[float, float], ratio: tuple[float, float]
-) -> tuple[int, int, int, int]:
-    """(top, left, height, width) of a random window; after ten that do not fit, the largest in the middle that does.
-
-    Szegedy et al., "Going Deeper with Convolutions", 2015, in the form that torchvision gave it.
-    """
-    height, width = sides
-    logarithms = math.log(ratio[0]), math.log(ratio[1])
-    for _ in range(_WINDOW_TRIES):
-        area = height * width * draws.uniform(*scale)
-        aspect = math.exp(draws.uniform(*logarithms))
-        across, down = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-        if 0 < across <= width and 0 < down <= height:
-            return draws.integers(0, height - down + 1), draws.integers(0, width - across + 1), down, across
-    across, down = width, height
-    if width / height < ratio[0]:
-        down = max(1, round(width / ratio[0]))
-    elif width / height > ratio[1]:
-        across = max(1, round(height * ratio[1]))
-    return (height - down) // 2, (width - across) // 2, down, across
