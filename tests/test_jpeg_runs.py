@@ -102,7 +102,7 @@ def png() -> bytes:
 ODD = {
     "progressive": encoded(smooth(61, 77), quality=85, progressive=True),
     "a rare subsampling": with_factors(0x24, 0x21, 0x22),
-    "a piece of a profile that is none": with_segment(0xE2, b"ICC_PROFILE\0"),
+    "a piece of a profile that is none": with_segment(0xE2, b"ICC_PROFILE\0\1\1"),
     "a profile of which a piece is missing": with_segment(0xE2, b"ICC_PROFILE\0\1\2of two"),
     "turned": with_exif(6),
     "four colours": encoded(smooth(50, 70), "CMYK"),

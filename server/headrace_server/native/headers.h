@@ -1,10 +1,8 @@
 /* The headers of a baseline JPEG (ITU-T T.81, annex B) of one component, or of brightness and two colours. */
 
+#include "markers.h"
+
 enum { TABLES = 4, MOST_COMPONENTS = 3, MOST_ACROSS = 4, MOST_SIDE = 65500 }; /* the last two are libjpeg's */
-enum {
-    BASELINE = 0xc0, EXTENDED = 0xc1, CODES = 0xc4, RESTART = 0xd0, START = 0xd8, END = 0xd9, SCAN = 0xda,
-    QUANTIZATION = 0xdb, INTERVAL = 0xdd, APPLICATION = 0xe0, PROFILE = 0xe2, ADOBE = 0xee, COMMENT = 0xfe
-};
 
 struct component {
     int id, across, down; /* so many of its blocks are in a unit of the scan */
@@ -16,15 +14,11 @@ struct headers {
     int64_t height, width;
     int components, jfif, adobe; /* `adobe`: its number of the colours' transform, -1 without one */
     int interval; /* so many units lie between two restarts; 0: there are none */
-    int profile_pieces, of_pieces; /* of a colour profile: how many there were, and are to be */
+    struct profile profile;
     struct component component[MOST_COMPONENTS];
     uint16_t quantization[TABLES][COEFFICIENTS]; /* in zigzag order; it begins with 0 where there is none */
     struct huffman huffman[2][TABLES];
 };
-
-static int two_bytes(const uint8_t *at) {
-    return at[0] << 8 | at[1];
-}
 
 static int read_quantization(struct headers *headers, const uint8_t *at, int64_t size) {
     while (size > 0) {
@@ -121,15 +115,6 @@ static int colours_are_ycc(const struct headers *headers) {
     return component[0].id == 1 && component[1].id == 2 && component[2].id == 3;
 }
 
-/* A piece of a colour profile; of pieces that are not in order libjpeg warns, or may. */
-static int read_profile(struct headers *headers, const uint8_t *at, int64_t size) {
-    if (size < 14 || memcmp(at, "ICC_PROFILE", 12))
-        return 1;
-    if (!headers->profile_pieces)
-        headers->of_pieces = at[13];
-    return size > 14 && at[12] == ++headers->profile_pieces && at[13] == headers->of_pieces;
-}
-
 static int read_segment(struct headers *headers, int marker, const uint8_t *at, int64_t size) {
     switch (marker) {
     case QUANTIZATION:
@@ -141,7 +126,7 @@ static int read_segment(struct headers *headers, int marker, const uint8_t *at, 
         return read_frame(headers, at, size);
     case SCAN:
         return read_scan(headers, at, size) && colours_are_ycc(headers) &&
-               headers->profile_pieces == headers->of_pieces;
+               is_complete(&headers->profile);
     case INTERVAL:
         headers->interval = size == 2 ? two_bytes(at) : 0;
         return size == 2;
@@ -151,7 +136,7 @@ static int read_segment(struct headers *headers, int marker, const uint8_t *at, 
         headers->jfif = 1;
         return at[5] == 1; /* of others libjpeg warns */
     case PROFILE:
-        return read_profile(headers, at, size);
+        return read_profile(&headers->profile, at, size);
     case ADOBE:
         if (size >= 12 && !memcmp(at, "Adobe", 5))
             headers->adobe = at[11];
