@@ -279,7 +279,6 @@ def test_most_jpegs_need_but_a_glance() -> None:
     assert all(height for height, _ in jpeg_runs.NATIVE.look([*ORDINARY, profile]))
 
 
-def test_a_library_of_another_version_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """libjpeg compares what it is told with its own; a function of the same name may be missing, too."""
+def test_a_library_that_lacks_a_function_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jpegs, "_FUNCTIONS", (*jpegs._FUNCTIONS[:-1], "jpeg_of_another_library"))
     assert jpeg_runs.fastest() is None

@@ -4,12 +4,11 @@ from .eighth import EighthDecoder, eighth_decoder
 from .jpegs import JpegMaker, JpegTask, jpeg_maker
 from .reads import Outcome, ReadThreads, read_threads
 from .resampling import Edges, Resampler, resamplers
-from .runs import FileRun, file_run
+from .runs import file_run
 
 __all__ = [
     "Edges",
     "EighthDecoder",
-    "FileRun",
     "JpegMaker",
     "JpegTask",
     "Outcome",
