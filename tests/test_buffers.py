@@ -88,7 +88,7 @@ def test_buffers_are_kept_however_many_while_there_is_room_for_them() -> None:
     assert len(pool._rooms) == 30
     del again, more
     pool.get(5000)
-    assert sum(len(room) for room in pool._rooms if len(room) == 1064) <= 20 * 1064
+    assert sum(room.length for room in pool._rooms if room.length == 1064) <= 20 * 1064
 
 
 def test_threads_never_get_the_same_buffer_at_once() -> None:

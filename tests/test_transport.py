@@ -103,6 +103,30 @@ def test_a_kept_connection_on_which_nothing_more_comes_is_closed_at_the_timeout(
             http.get(f"{server.url}/silent")
 
 
+def test_a_connection_that_has_had_a_large_answer_waits_for_small_ones_and_no_longer_than_it_should() -> None:
+    ports: list[int] = []
+
+    def wait(handler: Handler) -> None:
+        ports.append(handler.client_address[1])
+        handler.wait()
+
+    def large(handler: Handler) -> None:
+        ports.append(handler.client_address[1])
+        say_stream(bytes(3_000_000))(handler)
+
+    answers: dict[str, Answer] = {"/large": large, "/ok": say_whole(b"ok"), "/silent": wait}
+    with hostile(answers) as server, httpx.Client(transport=DirectTransport(), timeout=0.1) as http:
+        with http.stream("GET", f"{server.url}/large") as response:
+            left = memoryview(bytearray(3_000_001))
+            while count := response.extensions["readinto"](left):
+                left = left[count:]
+            assert len(left) == 1
+        assert http.get(f"{server.url}/ok").content == b"ok"
+        with pytest.raises(httpx.ReadTimeout):
+            http.get(f"{server.url}/silent")
+    assert ports[0] == ports[1]
+
+
 @pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/1.0"])
 def test_abort_wakes_a_thread_that_waits_for_bytes(version: str) -> None:
     ended: list[float] = []

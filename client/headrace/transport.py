@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import selectors
 import socket
 import ssl
 import threading
@@ -164,9 +163,7 @@ class _Stream(httpx.SyncByteStream):
 
     def ready(self) -> bool:
         """Whether something has come that was not read yet."""
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._socket, selectors.EVENT_READ)
-            return bool(selector.select(0))
+        return self._body.ready()
 
     def abort(self) -> None:
         """Ends the connection at once, also under a thread that waits for it."""

@@ -14,6 +14,7 @@ from .plan import Output
 
 TENSOR_DTYPES = ("uint8", "int64", "float16", "float32", "float64", "int32", "bool")
 """The dtypes that travel as tensors: little-endian, C order. Strings ("str") travel in the header."""
+_LITTLE_ENDIAN = {name: np.dtype(name).newbyteorder("<") for name in TENSOR_DTYPES}
 STRING = "str"
 
 
@@ -65,11 +66,7 @@ def payload_length(tensors: Sequence[Mapping[str, Any]]) -> int:
 
 def views(tensors: Sequence[Mapping[str, Any]], payload: Buffer) -> dict[str, NDArray[Any]]:
     """The tensors as arrays that share the payload's memory, by name."""
-    little = memoryview(payload)
     return {
-        tensor["name"]: np.frombuffer(
-            little[tensor["offset"] : tensor["offset"] + tensor["length"]],
-            dtype=np.dtype(tensor["dtype"]).newbyteorder("<"),
-        ).reshape(tensor["shape"])
+        tensor["name"]: np.ndarray(tensor["shape"], _LITTLE_ENDIAN[tensor["dtype"]], payload, tensor["offset"])
         for tensor in tensors
     }

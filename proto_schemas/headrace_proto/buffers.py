@@ -24,7 +24,7 @@ class BufferPool:
         """Unused buffers beyond `most_idle` are kept only while all, those in use too, have at most `most_bytes`."""
         self._most_idle, self._most_bytes = most_idle, most_bytes
         self._bytes = 0
-        self._rooms: deque[NDArray[np.uint8]] = deque()
+        self._rooms: deque[_Room] = deque()
         self._lock = threading.Lock()
 
     def get(self, nbytes: int) -> NDArray[np.uint8]:
@@ -32,40 +32,42 @@ class BufferPool:
         with self._lock:
             room = self._take_unused(nbytes + ALIGNMENT)
             if room is None:
-                room = np.empty(nbytes + ALIGNMENT, np.uint8)
+                room = _Room(nbytes + ALIGNMENT)
                 self._rooms.append(room)
-                self._bytes += len(room)
-            return _aligned(room, nbytes)
+                self._bytes += room.length
+            return room.memory[room.skip : room.skip + nbytes]
 
-    def _take_unused(self, length: int) -> NDArray[np.uint8] | None:
+    def _take_unused(self, length: int) -> _Room | None:
         """The one of this length that is unused for longest. Too many that are unused, of other lengths say, go."""
         found, idle = None, 0
         for _ in range(len(self._rooms)):
             room = self._rooms.popleft()
-            if sys.getrefcount(room) > _UNUSED:
+            if sys.getrefcount(room.memory) > _UNUSED:
                 self._rooms.append(room)
-            elif found is None and len(room) == length:
+            elif found is None and room.length == length:
                 found = room
             elif idle < self._most_idle or self._bytes <= self._most_bytes:
                 idle += 1
                 self._rooms.append(room)
             else:
-                self._bytes -= len(room)
+                self._bytes -= room.length
         if found is not None:
             self._rooms.append(found)
         return found
 
 
+class _Room:
+    """Memory, and how many of its bytes to skip to a multiple of 64."""
+
+    def __init__(self, length: int) -> None:
+        self.length, self.memory = length, np.empty(length, np.uint8)
+        self.skip = -self.memory.ctypes.data % ALIGNMENT
+
+
 def _references_when_unused() -> int:
-    """What `sys.getrefcount` says of a buffer that only `_take_unused` holds; Python's versions differ."""
-    rooms = deque([np.empty(1, np.uint8)])
-    room = rooms.popleft()
-    return sys.getrefcount(room)
+    """What `sys.getrefcount` says of memory that only its room refers to; Python's versions differ."""
+    room = _Room(1)
+    return sys.getrefcount(room.memory)
 
 
 _UNUSED = _references_when_unused()
-
-
-def _aligned(room: NDArray[np.uint8], nbytes: int) -> NDArray[np.uint8]:
-    skip = -room.ctypes.data % ALIGNMENT
-    return room[skip : skip + nbytes]

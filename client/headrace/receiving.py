@@ -1,0 +1,100 @@
+"""Receiving from a socket in few, large pieces.
+
+A socket wakes its reader for every packet or two. Much that is to come is therefore received in one call (MSG_WAITALL),
+during which the kernel wakes nobody before a good part of it is there (SO_RCVLOWAT): this saves the trainer most of the
+wake-ups, and Python's lock most of its changes of hands.
+"""
+
+from __future__ import annotations
+
+import select
+import selectors
+import socket
+import ssl
+import struct
+import sys
+
+_PATIENCE = 512 * 1024
+"""Bytes that are worth waiting for."""
+
+
+class Receiver:
+    """Receives from a connected socket, which is its own from now on, with the time-out that the socket has.
+
+    Raises what sockets raise. Elsewhere than on Linux, and under TLS, it receives what comes.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._patient = sys.platform == "linux" and not isinstance(sock, ssl.SSLSocket)
+        self._least = 1
+        """Bytes for which the kernel wakes a reader."""
+        if self._patient:
+            # Told of the time-out, the kernel waits in the read itself; Python would do it in a call before each.
+            seconds = sock.gettimeout()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(seconds))
+            sock.settimeout(None)
+            self._milliseconds = None if seconds is None else 1000 * seconds
+            self._poll = select.poll()
+            self._poll.register(sock, select.POLLIN)
+
+    def some(self, most: int) -> bytes:
+        """What there is, once there is something; nothing where the connection has ended."""
+        self._wake_for(1)
+        try:
+            return self._socket.recv(most)
+        except BlockingIOError as error:
+            raise TimeoutError("timed out") from error
+
+    def into(self, buffer: memoryview, behind: memoryview) -> int:
+        """One read of what is to come for certain: all of `buffer`, and what stands behind it.
+
+        Returns how many bytes of the two came, 0 where the connection has ended.
+        """
+        if not self._patient:
+            return self._socket.recv_into(buffer)
+        try:
+            return self._read(buffer, behind)
+        except BlockingIOError as error:
+            raise TimeoutError("timed out") from error
+
+    def ready(self) -> bool:
+        """Whether there is something to read."""
+        self._wake_for(1)
+        pending = isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0
+        return pending or is_readable(self._socket, 0)
+
+    def _read(self, buffer: memoryview, behind: memoryview) -> int:
+        """All but the last good part in one call; then that, as much as is there, or once it all is.
+
+        The kernel would wake nobody for a last piece that is smaller than what it was told to wait for.
+        """
+        wanted = len(buffer) + len(behind)
+        if wanted >= 2 * _PATIENCE:
+            self._wake_for(_PATIENCE)
+            return self._socket.recv_into(buffer[: wanted - _PATIENCE], 0, socket.MSG_WAITALL)
+        try:
+            return self._socket.recvmsg_into((buffer, behind), 0, socket.MSG_DONTWAIT)[0]
+        except BlockingIOError:
+            self._wake_for(min(wanted, _PATIENCE))
+            self._poll.poll(self._milliseconds)  # a read would take what there is and wait for as much once more
+            return self._socket.recvmsg_into((buffer, behind), 0, socket.MSG_DONTWAIT)[0]
+
+    def _wake_for(self, nbytes: int) -> None:
+        """Has the kernel wake a reader when so many bytes are there, or the connection has ended."""
+        if self._patient and nbytes != self._least:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, nbytes)
+            self._least = nbytes
+
+
+def is_readable(sock: socket.socket, seconds: float | None) -> bool:
+    """Whether a read would not wait, now or within so many seconds; None is for ever."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(sock, selectors.EVENT_READ)
+        return bool(selector.select(seconds))
+
+
+def _timeval(seconds: float | None) -> bytes:
+    """C's `struct timeval`; all zeros is for ever."""
+    whole, part = divmod(seconds or 0.0, 1.0)
+    return struct.pack("@ll", int(whole), int(part * 1e6))
