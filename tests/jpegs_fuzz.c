@@ -52,19 +52,25 @@ static struct picture damaged(void) {
     return (struct picture){.data = data, .size = (int64_t)size};
 }
 
-/* A window that is inside, as a rule. */
+static struct window inside_of(int64_t height, int64_t width) {
+    const int64_t top = (int64_t)drawn((uint64_t)height), left = (int64_t)drawn((uint64_t)width);
+    return (struct window){top, left, 1 + (int64_t)drawn((uint64_t)(height - top)),
+                           1 + (int64_t)drawn((uint64_t)(width - left))};
+}
+
+/* A part of a window, both of which are inside, as a rule. */
 static void place(struct picture *picture) {
     const int64_t height = picture->height, width = picture->width;
     if (!height || height * width > 1 << 20)
         return;
-    picture->top = (int64_t)drawn((uint64_t)height);
-    picture->left = (int64_t)drawn((uint64_t)width);
-    picture->down = 1 + (int64_t)drawn((uint64_t)(height - picture->top)) + !drawn(20);
-    picture->across = 1 + (int64_t)drawn((uint64_t)(width - picture->left));
-    picture->out_height = 1 + (int64_t)drawn(SIDE);
-    picture->out_width = 1 + (int64_t)drawn(SIDE);
+    picture->window = inside_of(height, width);
+    picture->new_height = 1 + (int64_t)drawn(SIDE);
+    picture->new_width = 1 + (int64_t)drawn(SIDE);
+    picture->wanted = inside_of(picture->new_height, picture->new_width);
+    picture->window.down += !drawn(20);
+    picture->wanted.across += !drawn(20);
     picture->bicubic = (int64_t)drawn(2);
-    picture->out = malloc((size_t)(picture->out_height * picture->out_width * 3));
+    picture->out = malloc((size_t)(picture->wanted.down * picture->wanted.across * 3));
 }
 
 static void *make_many(void *unused) {

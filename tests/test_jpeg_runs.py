@@ -35,9 +35,11 @@ from headrace_server.jpeg_runs import JpegRuns
 from headrace_server.native import JpegTask, jpegs
 from headrace_server.orientation import jpeg_header
 from headrace_server.plans import PlanStore, ResolvedPlan
+from headrace_server.resample import resize
 from headrace_server.samples import SampleMaker
 from headrace_server.sources.folder import open_folder
 from headrace_server.transforms.custom import CustomTransforms
+from headrace_server.transforms.windows import cut_out
 
 pytestmark = pytest.mark.skipif(jpeg_runs.NATIVE is None, reason="not compiled")
 
@@ -56,7 +58,13 @@ PIPELINES: dict[str, tuple[Sequence[Transform], dict[str, Any]]] = {
     "anywhere": ([RandomCrop((40, 55)), RandomFlip()], {}),
     "anywhere and outside": ([RandomCrop((45, 55), padding=6)], {}),
     "larger than most": ([CenterCrop(70)], {}),
-    "large": ([Resize((700, 900)), CenterCrop(32)], {}),
+    "large": ([Resize((700, 900)), RandomFlip(), CenterCrop(32)], {}),
+    "part of what is tall": ([Resize((9, 60)), CenterCrop((5, 20))], {}),
+    "part of what is larger": ([Resize((200, 150), interpolation="bicubic"), RandomCrop((64, 1))], {}),
+    "part of a window": ([RandomResizedCrop(48), CenterCrop(32), RandomFlip()], {}),
+    "all of it": ([Resize((40, 50)), RandomCrop((40, 50))], {}),
+    "part that may be outside": ([Resize(40), RandomCrop(36, padding=3)], {}),
+    "part as floats": ([Resize(40), CenterCrop((30, 38)), Normalize(0.5, 0.2, "float16")], {"layout": "NCHW"}),
     "floats": ([Resize((40, 50)), Normalize(0.5, 0.2, "float16")], {"layout": "NCHW"}),
     "channels first": ([RandomResizedCrop(32)], {"layout": "NCHW"}),
 }
@@ -210,7 +218,7 @@ def test_images_that_wait_for_later_steps_are_few(folder: Path) -> None:
     assert jpeg_runs.NATIVE is not None
     runs = JpegRuns(jpeg_runs.NATIVE, maker, np.arange(len(FILES)), slots(maker.plan, len(FILES)))
     groups = [[*cuts] for cuts in runs.cut(dict.fromkeys(range(7), GOOD))]
-    assert groups == [[0, 1], [2, 3], [4, 5], [6]]
+    assert groups == [[0], [1], [2], [3], [4], [5], [6]]
 
 
 def test_images_that_are_kept_are_made_one_by_one(folder: Path) -> None:
@@ -256,9 +264,35 @@ def test_every_window_is_cut_from_the_picture(height: int, width: int, kind: str
     out = np.zeros((*size, 3), np.uint8)
     assert jpeg_runs.NATIVE is not None
     assert jpeg_runs.NATIVE.look([file]) == [(height, width)]
-    assert jpeg_runs.NATIVE.make([JpegTask(file, height, width, (top, left, *size), False, out)]) == [True]
-    whole = simplejpeg.decode_jpeg(file, "RGB")
-    np.testing.assert_array_equal(out, whole[top : top + size[0], left : left + size[1]])
+    window, whole = (top, left, *size), (0, 0, *size)
+    assert jpeg_runs.NATIVE.make([JpegTask(file, height, width, window, size, False, whole, out)]) == [True]
+    picture = simplejpeg.decode_jpeg(file, "RGB")
+    np.testing.assert_array_equal(out, picture[top : top + size[0], left : left + size[1]])
+
+
+def draw_window(data: st.DataObject, height: int, width: int) -> tuple[int, int, int, int]:
+    """One that is inside."""
+    top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+    return top, left, data.draw(st.integers(1, height - top)), data.draw(st.integers(1, width - left))
+
+
+SIDES = st.integers(1, 120)
+
+
+@given(SIDES, SIDES, SIDES, SIDES, st.sampled_from(["444", "420"]), st.booleans(), st.data())
+@settings(max_examples=600, deadline=None)
+def test_every_part_of_a_resized_window_is_that_of_the_whole(
+    height: int, width: int, new_height: int, new_width: int, kind: str, bicubic: bool, data: st.DataObject
+) -> None:
+    file = simplejpeg.encode_jpeg(smooth(height, width), quality=85, colorsubsampling=kind)
+    window, size = draw_window(data, height, width), (new_height, new_width)
+    wanted = draw_window(data, *size)
+    out = np.zeros((*wanted[2:], 3), np.uint8)
+    assert jpeg_runs.NATIVE is not None
+    assert jpeg_runs.NATIVE.make([JpegTask(file, height, width, window, size, bicubic, wanted, out)]) == [True]
+    part = cut_out(simplejpeg.decode_jpeg(file, "RGB"), window, 0)
+    whole = resize(part, size, interpolation="bicubic" if bicubic else "bilinear")
+    np.testing.assert_array_equal(out, cut_out(whole, wanted, 0))
 
 
 @pytest.mark.parametrize("factors", [(0x24, 0x21, 0x22), (0x22, 0x21, 0x11), (0x11, 0x22, 0x11), (0x31, 0x11, 0x11)])
@@ -268,9 +302,8 @@ def test_a_rare_subsampling_needs_a_closer_look(factors: tuple[int, ...]) -> Non
     assert jpeg_runs.NATIVE is not None
     assert jpeg_runs.NATIVE.look([data]) == [(0, 0)]
     assert jpeg_header(data) is not None
-    assert jpeg_runs.NATIVE.make([JpegTask(data, 64, 121, (0, 0, 4, 4), False, np.zeros((4, 4, 3), np.uint8))]) == [
-        False
-    ]
+    window, out = (0, 0, 4, 4), np.zeros((4, 4, 3), np.uint8)
+    assert jpeg_runs.NATIVE.make([JpegTask(data, 64, 121, window, (4, 4), False, window, out)]) == [False]
 
 
 def test_most_jpegs_need_but_a_glance() -> None:

@@ -10,19 +10,23 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from headrace_proto.buffers import BufferPool
+from headrace_proto.frame import aligned
+
 from . import resample
 from .native import JpegMaker, JpegTask, jpeg_maker
 from .orientation import jpeg_header
 from .samples import SampleMaker
-from .transforms.base import Image
+from .transforms.base import Cut, Image
 
 _MOST_BYTES = 2**21
-"""Of images that wait for their later steps."""
+"""Of images that wait for their later steps, unless one alone has more."""
+_rooms = BufferPool()
 
 
 @dataclass(frozen=True)
 class JpegRuns:
-    """For one plan and epoch whose first step takes a window of a picture, and resizes it or leaves it as it is."""
+    """For one plan and epoch that begins with a window of a picture, resized or as it is, and maybe a part of that."""
 
     native: JpegMaker
     maker: SampleMaker
@@ -31,20 +35,21 @@ class JpegRuns:
     """The slots; sample `ids[row]` belongs into `images[row]`."""
 
     def cut(self, files: Mapping[int, bytes]) -> Iterator[dict[int, Image | None]]:
-        """The images of these rows' files as the first step leaves them, some at a time; in their slots, if it is all.
+        """The images of these rows' files as the first steps leave them, some at a time; in their slots, if it is all.
 
         None stands for those that are for SampleMaker alone: what is not a JPEG, in any way out of the ordinary or
         damaged, turned, too large or to be decoded smaller. The others are what SampleMaker would have made of them.
         """
         tasks: dict[int, JpegTask | None] = {}
-        nbytes = 0
+        memory = _Memory()
         for (row, data), size in zip(files.items(), self.native.look([*files.values()]), strict=True):
-            task = tasks[row] = self._task(row, data, *(size if size[0] else _size(data)))
-            nbytes += 0 if task is None or self._in_place else task.out.nbytes
-            del task
-            if nbytes > _MOST_BYTES:
+            height, width = size if size[0] else _size(data)
+            cut = self._cut(row, height, width)
+            if cut is not None and not (self._in_place or memory.has_room_for(cut)):
                 yield self._made(tasks)
-                nbytes = 0
+                memory.leave()
+            tasks[row] = None if cut is None else self._task(row, data, (height, width), cut, memory)
+        memory.leave()
         yield self._made(tasks)
 
     def _made(self, tasks: dict[int, JpegTask | None]) -> dict[int, Image | None]:
@@ -59,15 +64,44 @@ class JpegRuns:
     def _in_place(self) -> bool:
         return self.maker.plan.pipeline.ends_with_cut
 
-    def _task(self, row: int, data: bytes, height: int, width: int) -> JpegTask | None:
+    def _cut(self, row: int, height: int, width: int) -> Cut | None:
         if not 0 < height * width <= self.maker.bounds.pixels:
             return None
         plan = self.maker.plan
-        cut = plan.pipeline.cut(height, width, plan.seed, self.maker.epoch, int(self.ids[row]))
-        if cut is None:
-            return None
-        out = self.images[row] if self._in_place else np.empty((*cut.size, 3), np.uint8)
-        return JpegTask(data, height, width, cut[:4], cut.interpolation == "bicubic", out)
+        return plan.pipeline.cut(height, width, plan.seed, self.maker.epoch, int(self.ids[row]))
+
+    def _task(self, row: int, data: bytes, sides: tuple[int, int], cut: Cut, memory: _Memory) -> JpegTask:
+        out = self.images[row] if self._in_place else memory.take(cut)
+        return JpegTask(data, *sides, cut.window, cut.size, cut.interpolation == "bicubic", cut.wanted, out)
+
+
+class _Memory:
+    """For the images of a group, used again once nobody holds any of them: fresh memory costs page faults."""
+
+    def __init__(self) -> None:
+        self._room: NDArray[np.uint8] | None = None
+        self._used = 0
+
+    def has_room_for(self, cut: Cut) -> bool:
+        """An image that is larger than all others may be together has room by itself."""
+        return not self._used or self._used + _nbytes(cut) <= _MOST_BYTES
+
+    def take(self, cut: Cut) -> NDArray[np.uint8]:
+        """For the image that the cut makes; there must be room."""
+        nbytes = _nbytes(cut)
+        if self._room is None:
+            self._room = _rooms.get(_MOST_BYTES) if nbytes <= _MOST_BYTES else np.empty(nbytes, np.uint8)
+        image = self._room[self._used : self._used + nbytes].reshape(*cut.wanted[2:], 3)
+        self._used += aligned(nbytes)
+        return image
+
+    def leave(self) -> None:
+        """To those who hold images in it; others go elsewhere."""
+        self._room, self._used = None, 0
+
+
+def _nbytes(cut: Cut) -> int:
+    return cut.wanted[2] * cut.wanted[3] * 3
 
 
 def _size(data: bytes) -> tuple[int, int]:
@@ -84,12 +118,15 @@ def equals_decoding(native: JpegMaker) -> bool:
     noise = (values * 2654435761 >> 24).astype(np.uint8).reshape(70, 190, 3)  # Knuth's hash: as good as noise
     kinds = ("420", "422", "440", "444", "411", "Gray")
     files = [simplejpeg.encode_jpeg(noise, quality=90, colorsubsampling=kind) for kind in kinds]
-    out = np.empty((len(files), 40, 30, 3), np.uint8)
-    tasks = [JpegTask(data, 70, 190, (5, 70, 60, 50), False, image) for data, image in zip(files, out, strict=True)]
+    out = np.empty((len(files), 30, 20, 3), np.uint8)
+    window, wanted = (5, 70, 60, 50), (7, 3, 30, 20)
+    tasks = [
+        JpegTask(data, 70, 190, window, (40, 30), False, wanted, image) for data, image in zip(files, out, strict=True)
+    ]
     if not all(native.make(tasks)):
         return False
-    wanted = [resample.resize(simplejpeg.decode_jpeg(data, "RGB")[5:65, 70:120], (40, 30)) for data in files]
-    return np.array_equal(out, np.stack(wanted))
+    whole = [resample.resize(simplejpeg.decode_jpeg(data, "RGB")[5:65, 70:120], (40, 30)) for data in files]
+    return np.array_equal(out, np.stack(whole)[:, 7:37, 3:23])
 
 
 def fastest() -> JpegMaker | None:

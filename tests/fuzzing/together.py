@@ -16,6 +16,7 @@ from headrace_server.decode import decode_scaled
 from headrace_server.jpeg_runs import NATIVE
 from headrace_server.native import JpegTask
 from headrace_server.resample import resize
+from headrace_server.transforms.windows import cut_out
 
 _MOST_MIB = 64
 _MOST_PIXELS = 2**20
@@ -35,13 +36,17 @@ def run(data: bytes) -> str:
     ((height, width),) = NATIVE.look([data])
     if not 0 < height * width <= _MOST_PIXELS:
         return "refused"
-    out = np.empty((*_SIZE, 3), np.uint8)
     dice = random.Random(zlib.crc32(data))
-    top, left = dice.randrange(height), dice.randrange(width)
-    window = (top, left, dice.randint(1, height - top), dice.randint(1, width - left))
-    if NATIVE.make([JpegTask(data, height, width, window, False, out)]) == [False]:
+    window, wanted = _window(dice, height, width), _window(dice, *_SIZE)
+    out = np.empty((*wanted[2:], 3), np.uint8)
+    if NATIVE.make([JpegTask(data, height, width, window, _SIZE, False, wanted, out)]) == [False]:
         return "left"
     image = decode_scaled(data, lambda _height, _width: 1).image
-    wanted = resize(image[top : top + window[2], left : left + window[3]], _SIZE)
-    assert np.array_equal(out, wanted), "other pixels than one by one"
+    whole = resize(cut_out(image, window, 0), _SIZE)
+    assert np.array_equal(out, cut_out(whole, wanted, 0)), "other pixels than one by one"
     return "decoded"
+
+
+def _window(dice: random.Random, height: int, width: int) -> tuple[int, int, int, int]:
+    top, left = dice.randrange(height), dice.randrange(width)
+    return top, left, dice.randint(1, height - top), dice.randint(1, width - left)

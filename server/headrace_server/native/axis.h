@@ -12,14 +12,6 @@ struct axis {
     int32_t *weights;
 };
 
-/* Along an axis of `length` old pixels, those between the edges `from` and `to` make the new ones. Edges are in single
- * precision because Pillow's are. */
-struct stretch {
-    int64_t length;
-    float from, to;
-    int bicubic;
-};
-
 static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
@@ -51,18 +43,26 @@ static void halve(int32_t *pair) {
     pair[1] = (int32_t)((one & low) | (two & low) << 16);
 }
 
-static double scale_of(const struct axis *axis, const struct stretch *from) {
-    return (double)(from->to - from->from) / (double)axis->size;
+static double scale_of(const struct stretch *from) {
+    return (double)(from->to - from->from) / (double)from->size;
+}
+
+/* Where new pixel x of the whole is in old ones, and the first of those that it is made of; `end` is behind the last. */
+static double center_of(const struct stretch *from, int64_t x, int64_t *first, int64_t *end) {
+    const double scale = scale_of(from), reach = (from->bicubic ? 2 : 1) * (scale > 1 ? scale : 1);
+    const double center = from->from + ((double)x + 0.5) * scale;
+    *first = least(most((int64_t)(center - reach + 0.5), 0), from->length - 1);
+    *end = least((int64_t)(center + reach + 0.5), from->length);
+    return center;
 }
 
 /* Where each new pixel begins and how many old ones it takes. */
 static void span(struct axis *axis, const struct stretch *from, int32_t *counts) {
-    const double scale = scale_of(axis, from), reach = (from->bicubic ? 2 : 1) * (scale > 1 ? scale : 1);
     for (int64_t x = 0; x < axis->size; x++) {
-        const double center = from->from + ((double)x + 0.5) * scale;
-        const int64_t first = (int64_t)(center - reach + 0.5), end = (int64_t)(center + reach + 0.5);
-        axis->first[x] = least(most(first, 0), from->length - 1);
-        counts[x] = (int32_t)(least(end, from->length) - axis->first[x]);
+        int64_t first, end;
+        center_of(from, from->skipped + x, &first, &end);
+        axis->first[x] = first - from->before;
+        counts[x] = (int32_t)(end - first);
         axis->taps = most(axis->taps, counts[x]);
     }
     axis->pairs = (int)((axis->taps + 1) / 2);
@@ -70,13 +70,14 @@ static void span(struct axis *axis, const struct stretch *from, int32_t *counts)
 
 static void fill(const struct axis *axis, const struct stretch *from, const int32_t *counts, double *exact,
                  int halved) {
-    const double scale = scale_of(axis, from), shrink = 1 / (scale > 1 ? scale : 1);
+    const double scale = scale_of(from), shrink = 1 / (scale > 1 ? scale : 1);
     int32_t *weights = axis->weights;
     for (int64_t x = 0; x < axis->size; x++, weights += 2 * axis->pairs) {
-        const double center = from->from + ((double)x + 0.5) * scale;
+        int64_t first, end;
+        const double center = center_of(from, from->skipped + x, &first, &end);
         double sum = 0;
         for (int i = 0; i < counts[x]; i++)
-            sum += exact[i] = filter(((double)(i + axis->first[x]) - center + 0.5) * shrink, from->bicubic);
+            sum += exact[i] = filter(((double)(i + first) - center + 0.5) * shrink, from->bicubic);
         for (int i = 0; i < counts[x]; i++)
             weights[i] = fixed_point(sum != 0 ? exact[i] / sum : exact[i]);
         for (int i = 0; i < axis->pairs && halved; i++)
@@ -84,7 +85,7 @@ static void fill(const struct axis *axis, const struct stretch *from, const int3
     }
 }
 
-/* Gives the axis of `size` its pixels; false without memory. What it got is the caller's to free. */
+/* Gives the axis its pixels; false without memory. What it got is the caller's to free. */
 static int weigh(struct axis *axis, const struct stretch *from, int halved) {
     const size_t padded = (size_t)((axis->size + GROUP - 1) / GROUP * GROUP);
     axis->first = calloc(padded, sizeof *axis->first);

@@ -14,15 +14,20 @@
 
 enum { ROWS = 16, MOST_PICTURES = 128, UNIT = 32 /* the most pixels across that a JPEG codes together */ };
 
-/* A JPEG, the window of it to be resized, and where to. */
+/* Rows and columns of a picture. */
+struct window {
+    int64_t top, left, down, across;
+};
+
+/* A JPEG, the window of it to be resized, and what of that is wanted, and where. */
 struct picture {
     const uint8_t *data;
     int64_t size;
     int64_t height, width; /* 0 where they cannot be told at a glance */
-    int64_t top, left, down, across;
-    uint8_t *out; /* NULL: not to be made */
-    int64_t out_height, out_width;
-    int64_t bicubic;
+    struct window window;
+    int64_t new_height, new_width, bicubic;
+    struct window wanted; /* of the window resized */
+    uint8_t *out;         /* NULL: not to be made */
     int64_t made;
 };
 
@@ -129,12 +134,12 @@ static void forget_tables(struct jpeg *jpeg) {
     memset(jpeg->huffman, 0, sizeof jpeg->huffman);
 }
 
-/* Leaves the columns out that the window does not need: a unit beside it is needed for the colours of its edge. */
-static void choose_columns(struct decoder *decoder, const struct picture *picture) {
-    const int64_t left = picture->left > UNIT ? picture->left - UNIT : 0;
-    const int64_t right = least_of(picture->left + picture->across + UNIT, picture->width);
+/* Leaves the columns out that are not seen: a unit beside those that are is needed for the colours of their edge. */
+static void choose_columns(struct decoder *decoder, const struct window *seen, int64_t whole) {
+    const int64_t left = seen->left > UNIT ? seen->left - UNIT : 0;
+    const int64_t right = least_of(seen->left + seen->across + UNIT, whole);
     uint32_t first = (uint32_t)left, width = (uint32_t)(right - left);
-    if (width < picture->width)
+    if (width < whole)
         decoder->library->crop(&decoder->jpeg, &first, &width);
     decoder->left = first;
     decoder->stride = (int64_t)width * 3;
@@ -162,20 +167,20 @@ static int skip_rows(struct decoder *decoder, int64_t count) {
 }
 
 /* Of what is outside the window the codes are read all the same, for their flaws. */
-static int decode_window(struct decoder *decoder, const struct picture *picture) {
-    const int64_t below = picture->height - picture->top - picture->down;
-    choose_columns(decoder, picture);
-    if (!make_room(decoder, (size_t)((picture->down + 1) * decoder->stride)))
+static int decode_window(struct decoder *decoder, const struct picture *picture, const struct window *seen) {
+    const int64_t below = picture->height - seen->top - seen->down;
+    choose_columns(decoder, seen, picture->width);
+    if (!make_room(decoder, (size_t)((seen->down + 1) * decoder->stride)))
         return 0;
-    if (!skip_rows(decoder, picture->top) || !read_rows(decoder, 0, picture->down))
+    if (!skip_rows(decoder, seen->top) || !read_rows(decoder, 0, seen->down))
         return 0;
     /* whoever skips the last row, too, leaves what is before it unread */
-    return !below || (skip_rows(decoder, below - 1) && read_rows(decoder, picture->down, 1));
+    return !below || (skip_rows(decoder, below - 1) && read_rows(decoder, seen->down, 1));
 }
 
 /* The window into the decoder's pixels; false for any flaw of the picture, also outside the window, after which the
  * decoder is of no use any more. */
-static int decode(struct decoder *decoder, const struct picture *picture) {
+static int decode(struct decoder *decoder, const struct picture *picture, const struct window *seen) {
     const struct libjpeg *library = decoder->library;
     struct jpeg *jpeg = &decoder->jpeg;
     if (setjmp(decoder->failed))
@@ -190,32 +195,72 @@ static int decode(struct decoder *decoder, const struct picture *picture) {
     library->start(jpeg);
     if (jpeg->out_height != picture->height || jpeg->out_width != picture->width || jpeg->out_components[1] != 3)
         return 0;
-    if (!decode_window(decoder, picture))
+    if (!decode_window(decoder, picture, seen))
         return 0;
     library->finish(jpeg);
     return !decoder->warnings;
 }
 
-static int resize(const struct decoder *decoder, const struct picture *picture, int kernel, int tall_down_first) {
-    const int64_t stride = decoder->stride, less_high = picture->down - picture->out_height;
-    const int64_t less_wide = picture->across - picture->out_width;
-    const uint8_t *pixels = decoder->pixels + (picture->left - decoder->left) * 3;
-    if (!less_high && !less_wide) {
-        for (int64_t y = 0; y < picture->down; y++)
-            memcpy(picture->out + y * picture->across * 3, pixels + y * stride, (size_t)picture->across * 3);
+static struct stretch stretch_of(const struct picture *picture, int64_t length, int64_t size, int64_t skipped) {
+    return (struct stretch){.length = length, .size = size, .to = (float)length, .skipped = skipped,
+                            .bicubic = picture->bicubic != 0};
+}
+
+static int is_resized(const struct picture *picture) {
+    return picture->new_height != picture->window.down || picture->new_width != picture->window.across;
+}
+
+/* What of the picture the wanted part is made of. */
+static struct window seen_window(const struct picture *picture, const struct stretch *down, const struct stretch *across) {
+    const struct window *window = &picture->window, *wanted = &picture->wanted;
+    struct range rows = {wanted->top, wanted->down}, columns = {wanted->left, wanted->across};
+    if (is_resized(picture)) {
+        rows = headrace_seen(down, wanted->down);
+        columns = headrace_seen(across, wanted->across);
+    }
+    return (struct window){window->top + rows.first, window->left + columns.first, rows.count, columns.count};
+}
+
+static int resize(const struct decoder *decoder, const struct picture *picture, const struct window *seen,
+                  const struct stretch *down, const struct stretch *across, int kernel, int tall_down_first) {
+    const int64_t stride = decoder->stride, out_height = picture->wanted.down, out_width = picture->wanted.across;
+    const uint8_t *pixels = decoder->pixels + (seen->left - decoder->left) * 3;
+    if (!is_resized(picture)) {
+        for (int64_t y = 0; y < out_height; y++)
+            memcpy(picture->out + y * out_width * 3, pixels + y * stride, (size_t)out_width * 3);
         return 1;
     }
+    const int64_t less_high = down->length - down->size, less_wide = across->length - across->size;
     const int down_first = tall_down_first && less_high > 0 && less_high > 2 * less_wide;
-    return !headrace_resample(kernel, down_first, picture->bicubic != 0, 3, pixels, picture->down, picture->across,
-                              stride, 0, 0, (float)picture->across, (float)picture->down, picture->out,
-                              picture->out_height, picture->out_width, picture->out_width * 3);
+    return !headrace_stretch(kernel, down_first, 3, pixels, seen->down, seen->across, stride, down, across, picture->out,
+                             out_height, out_width, out_width * 3);
+}
+
+/* Whether it was made. A decoder that has failed is of no use any more, and NULL afterwards. */
+static int make(struct decoder **decoder, const struct picture *picture, int kernel, int tall_down_first) {
+    const struct window *window = &picture->window, *wanted = &picture->wanted;
+    struct stretch down = stretch_of(picture, window->down, picture->new_height, wanted->top);
+    struct stretch across = stretch_of(picture, window->across, picture->new_width, wanted->left);
+    const struct window seen = seen_window(picture, &down, &across);
+    down.before = seen.top - window->top;
+    across.before = seen.left - window->left;
+    if (decode(*decoder, picture, &seen))
+        return resize(*decoder, picture, &seen, &down, &across, kernel, tall_down_first);
+    discard(*decoder);
+    *decoder = NULL;
+    return 0;
+}
+
+static int lies_in(const struct window *window, int64_t height, int64_t width) {
+    return window->top >= 0 && window->left >= 0 && window->down > 0 && window->across > 0 &&
+           window->top <= height - window->down && window->left <= width - window->across;
 }
 
 /* Whether it is one whose parts may be decoded, as they may not of what is rare: where libjpeg-turbo knows no name for the
  * subsampling, it may skip rows for ever; and of a progressive one it smooths blocks by their neighbours. */
 static int can_be_made(const struct picture *picture) {
-    return picture->out && picture->top >= 0 && picture->left >= 0 && picture->down > 0 && picture->across > 0 &&
-           picture->top <= picture->height - picture->down && picture->left <= picture->width - picture->across &&
+    return picture->out && lies_in(&picture->window, picture->height, picture->width) &&
+           lies_in(&picture->wanted, picture->new_height, picture->new_width) &&
            look(picture->data, picture->size).height == picture->height;
 }
 
@@ -236,12 +281,7 @@ void headrace_make_jpegs(const struct libjpeg *library, struct picture *pictures
         picture->made = 0;
         if (!can_be_made(picture) || (!decoder && !(decoder = borrow(library))))
             continue;
-        if (decode(decoder, picture)) {
-            picture->made = resize(decoder, picture, kernel, tall_down_first);
-        } else {
-            discard(decoder);
-            decoder = NULL;
-        }
+        picture->made = make(&decoder, picture, kernel, tall_down_first);
     }
     if (decoder)
         give_back(decoder);

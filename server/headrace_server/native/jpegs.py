@@ -30,8 +30,8 @@ _PICTURE = np.dtype(
     [
         (name, np.int64)
         for name in (
-            *("data", "size", "height", "width", "top", "left", "down", "across"),
-            *("out", "out_height", "out_width", "bicubic", "made"),
+            *("data", "size", "height", "width", "top", "left", "down", "across", "new_height", "new_width", "bicubic"),
+            *("wanted_top", "wanted_left", "wanted_down", "wanted_across", "out", "made"),
         )
     ]
 )
@@ -39,16 +39,20 @@ _PICTURE = np.dtype(
 
 
 class JpegTask(NamedTuple):
-    """A JPEG of height x width pixels, the window of it that is to be resized, and where to."""
+    """A JPEG of height x width pixels, what is to be made of it, and where. Windows are (top, left, height, width)."""
 
     data: bytes
     height: int
     width: int
     window: tuple[int, int, int, int]
-    """(top, left, height, width), inside the picture."""
+    """The part of the picture that is resized."""
+    size: tuple[int, int]
+    """The height and width that it gets."""
     bicubic: bool
+    wanted: tuple[int, int, int, int]
+    """The part of that which is made."""
     out: NDArray[np.uint8]
-    """(H, W, 3), C-contiguous."""
+    """(H, W, 3) as `wanted` says, C-contiguous."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +86,8 @@ class JpegMaker:
 
 
 def _picture(task: JpegTask) -> tuple[int, ...]:
-    data, height, width, window, bicubic, out = task
-    return (address_of_bytes(data), len(data), height, width, *window, address_of(out), *out.shape[:2], bicubic, 0)
+    data, height, width, window, size, bicubic, wanted, out = task
+    return (address_of_bytes(data), len(data), height, width, *window, *size, bicubic, *wanted, address_of(out), 0)
 
 
 def jpeg_maker(kernel: int, *, tall_down_first: bool) -> JpegMaker | None:

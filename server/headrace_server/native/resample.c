@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "resample.h"
 #include "axis.h"
 #include "kernels.h"
-#include "resample.h"
 
 enum { DONE, BAD_ARGUMENT, NO_MEMORY, MOST_TOGETHER = 4 * MOST_LANES };
 
@@ -54,10 +54,8 @@ static const uint8_t *readable(const struct work *work, int64_t y) {
     return work->tail + (y - work->tail_first) * work->slot_size;
 }
 
-static int prepare(struct work *work, const float box[4], int bicubic, int down_first) {
-    const struct stretch across = {work->width, box[0], box[2], bicubic};
-    const struct stretch down = {work->height, box[1], box[3], bicubic};
-    if (!weigh(&work->across, &across, work->kernel->halved) || !weigh(&work->down, &down, work->kernel->halved))
+static int prepare(struct work *work, const struct stretch *down, const struct stretch *across, int down_first) {
+    if (!weigh(&work->across, across, work->kernel->halved) || !weigh(&work->down, down, work->kernel->halved))
         return 0;
     const int64_t overrun = (2 * work->across.pairs + 2) * 4 + SLACK, widest = most(work->width, work->across.size);
     const int64_t tail = least((overrun - 1) / work->stride + 1, work->height);
@@ -175,22 +173,22 @@ const char *headrace_sources(void) {
     return SOURCES;
 }
 
-/* Makes `out` of the part of the image in the box (left, top, right, bottom). Both have 1 or 3 channels and contiguous
- * rows, `stride` bytes apart. The passes go across and then down, or the other way round. For any number of threads at
- * once; holds no memory when it returns. */
-int headrace_resample(int kernel, int down_first, int bicubic, int channels, const uint8_t *pixels, int64_t height,
-                      int64_t width, int64_t stride, float left, float top, float right, float bottom, uint8_t *out,
-                      int64_t out_height, int64_t out_width, int64_t out_stride) {
-    const float box[4] = {left, top, right, bottom};
-    if (kernel < 0 || kernel > best_kernel() || (channels != 1 && channels != 3) || !inside(box, height, width) ||
-        !valid(height, width, stride, channels) || !valid(out_height, out_width, out_stride, channels))
-        return BAD_ARGUMENT;
+struct range headrace_seen(const struct stretch *stretch, int64_t wanted) {
+    int64_t first, end, last;
+    center_of(stretch, stretch->skipped, &first, &end);
+    center_of(stretch, stretch->skipped + wanted - 1, &last, &end);
+    return (struct range){first, most(end, last + 1) - first};
+}
+
+int headrace_stretch(int kernel, int down_first, int channels, const uint8_t *pixels, int64_t height, int64_t width,
+                     int64_t stride, const struct stretch *down, const struct stretch *across, uint8_t *out,
+                     int64_t out_height, int64_t out_width, int64_t out_stride) {
     struct work work = {
         .kernel = &KERNELS[kernel], .pixels = pixels, .height = height, .width = width, .stride = stride,
         .channels = channels, .together = KERNELS[kernel].lanes * (channels == 1 ? 4 : 1),
         .across.size = out_width, .down.size = out_height,
     };
-    const int ready = prepare(&work, box, bicubic, down_first);
+    const int ready = prepare(&work, down, across, down_first);
     if (ready)
         (down_first ? down_then_across : across_then_down)(&work, out, out_stride);
     void *const held[] = {work.across.first, work.across.weights, work.down.first, work.down.weights,
@@ -198,4 +196,18 @@ int headrace_resample(int kernel, int down_first, int bicubic, int channels, con
     for (size_t i = 0; i < sizeof held / sizeof *held; i++)
         free(held[i]);
     return ready ? DONE : NO_MEMORY;
+}
+
+/* Makes `out` of the part of the image in the box (left, top, right, bottom); see `headrace_stretch`. */
+int headrace_resample(int kernel, int down_first, int bicubic, int channels, const uint8_t *pixels, int64_t height,
+                      int64_t width, int64_t stride, float left, float top, float right, float bottom, uint8_t *out,
+                      int64_t out_height, int64_t out_width, int64_t out_stride) {
+    const float box[4] = {left, top, right, bottom};
+    if (kernel < 0 || kernel > best_kernel() || (channels != 1 && channels != 3) || !inside(box, height, width) ||
+        !valid(height, width, stride, channels) || !valid(out_height, out_width, out_stride, channels))
+        return BAD_ARGUMENT;
+    const struct stretch down = {.length = height, .size = out_height, .from = top, .to = bottom, .bicubic = bicubic};
+    const struct stretch across = {.length = width, .size = out_width, .from = left, .to = right, .bicubic = bicubic};
+    return headrace_stretch(kernel, down_first, channels, pixels, height, width, stride, &down, &across, out, out_height,
+                            out_width, out_stride);
 }

@@ -45,16 +45,18 @@ class Sample(NamedTuple):
         return Draws(self.seed, self.epoch, self.number, stream)
 
 
-class Cut(NamedTuple):
-    """A window of a picture, in pixels, and the size (height, width) that it is resized to, antialiased, if at all."""
+Window = tuple[int, int, int, int]
+"""(top, left, height, width), in pixels."""
 
-    top: int
-    left: int
-    height: int
-    width: int
+
+class Cut(NamedTuple):
+    """A window of a picture, the (height, width) that it is resized to, antialiased, if at all, and a part of that."""
+
+    window: Window
     size: tuple[int, int]
     interpolation: str
     """See `headrace_server.resample.resize`."""
+    wanted: Window
 
 
 class Step(ABC):
@@ -83,9 +85,22 @@ class Step(ABC):
         """
         return None
 
+    def crop(self, height: int, width: int, sample: Sample) -> Window:
+        """The window that `apply` takes out of an image of this size, where it `always_crops`."""
+        raise NotImplementedError
+
+    def always_crops(self, height: int, width: int) -> bool:
+        """Whether it takes a window out of an image of at least these sides, inside it, and does nothing else."""
+        return False
+
 
 class ScalableStep(Step):
     """A step that needs no more pixels than it gives: where it comes first, a picture may be decoded smaller for it."""
+
+    @property
+    @abstractmethod
+    def least(self) -> tuple[int, int]:
+        """The least height and width that `apply` gives."""
 
     @abstractmethod
     def reduction(self, height: int, width: int, sample: Sample) -> int:

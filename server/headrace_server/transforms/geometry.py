@@ -12,7 +12,7 @@ from headrace_proto.checks import MAX_SIDE
 from headrace_server.decode import MAX_PIXELS, Decoded, DecodeError
 from headrace_server.resample import resize
 
-from .base import Cut, Image, PlanError, Sample, ScalableStep, Shape, Step
+from .base import Cut, Image, PlanError, Sample, ScalableStep, Shape, Step, Window
 from .windows import cut_out, inception_window, middle, random_start, whole_window
 
 _MARGIN = 1.6
@@ -43,6 +43,10 @@ class ResizeStep(ScalableStep):
             return Shape(None, None, before.channels)
         return Shape(*_shorter_side(before.height, before.width, size), before.channels)
 
+    @property
+    def least(self) -> tuple[int, int]:
+        return _pair(self._transform.size)
+
     def reduction(self, height: int, width: int, _sample: Sample) -> int:
         return _reduction(self._transform, (height, width), self._resized(height, width))
 
@@ -62,7 +66,7 @@ class ResizeStep(ScalableStep):
         size = self._resized(height, width)
         if not _means(self._transform) or max(size) > MAX_SIDE or self.reduction(height, width, sample) != 1:
             return None
-        return Cut(0, 0, height, width, size, self._transform.interpolation)
+        return Cut((0, 0, height, width), size, self._transform.interpolation, (0, 0, *size))
 
     def _resized(self, height: int, width: int) -> tuple[int, int]:
         size = self._transform.size
@@ -90,15 +94,17 @@ class CenterCropStep(Step):
     def shape(self, before: Shape) -> Shape:
         return Shape(*self._size, before.channels)
 
-    def apply(self, image: Image, _sample: Sample, _out: Image | None, /) -> Image:
-        return cut_out(image, *self._place(image.shape[:2]), self._size, self._fill)
+    def apply(self, image: Image, sample: Sample, _out: Image | None, /) -> Image:
+        return cut_out(image, self.crop(image.shape[0], image.shape[1], sample), self._fill)
 
-    def cut(self, height: int, width: int, _sample: Sample) -> Cut | None:
-        return whole_window(*self._place((height, width)), self._size, (height, width))
+    def cut(self, height: int, width: int, sample: Sample) -> Cut | None:
+        return whole_window(self.crop(height, width, sample), (height, width))
 
-    def _place(self, sides: tuple[int, ...]) -> tuple[int, int]:
-        top, left = (middle(side, cut) for side, cut in zip(sides, self._size, strict=True))
-        return top, left
+    def crop(self, height: int, width: int, _sample: Sample) -> Window:
+        return middle(height, self._size[0]), middle(width, self._size[1]), *self._size
+
+    def always_crops(self, height: int, width: int) -> bool:
+        return height >= self._size[0] and width >= self._size[1]
 
 
 class RandomCropStep(Step):
@@ -117,18 +123,21 @@ class RandomCropStep(Step):
         return Shape(*self._size, before.channels)
 
     def apply(self, image: Image, sample: Sample, _out: Image | None, /) -> Image:
-        return cut_out(image, *self._place(image.shape[:2], sample), self._size, self._fill)
+        return cut_out(image, self.crop(image.shape[0], image.shape[1], sample), self._fill)
 
     def cut(self, height: int, width: int, sample: Sample) -> Cut | None:
-        return whole_window(*self._place((height, width), sample), self._size, (height, width))
+        return whole_window(self.crop(height, width, sample), (height, width))
 
-    def _place(self, sides: tuple[int, ...], sample: Sample) -> tuple[int, int]:
+    def crop(self, height: int, width: int, sample: Sample) -> Window:
         draws = sample.draws(self._index)
         top, left = (
             random_start(draws, side, cut, padding)
-            for side, cut, padding in zip(sides, self._size, self._padding, strict=True)
+            for side, cut, padding in zip((height, width), self._size, self._padding, strict=True)
         )
-        return top, left
+        return top, left, *self._size
+
+    def always_crops(self, height: int, width: int) -> bool:
+        return self._padding == (0, 0) and height >= self._size[0] and width >= self._size[1]
 
 
 class RandomResizedCropStep(ScalableStep):
@@ -144,6 +153,10 @@ class RandomResizedCropStep(ScalableStep):
 
     def shape(self, before: Shape) -> Shape:
         return Shape(*self._size, before.channels)
+
+    @property
+    def least(self) -> tuple[int, int]:
+        return self._size
 
     def reduction(self, height: int, width: int, sample: Sample) -> int:
         if _reduction(self._transform, (height, width), self._size) == 1:
@@ -169,9 +182,10 @@ class RandomResizedCropStep(ScalableStep):
     def cut(self, height: int, width: int, sample: Sample) -> Cut | None:
         if not _means(self._transform) or self.reduction(height, width, sample) != 1:
             return None
-        return Cut(*self._window((height, width), sample), self._size, self._transform.interpolation)
+        window = self._window((height, width), sample)
+        return Cut(window, self._size, self._transform.interpolation, (0, 0, *self._size))
 
-    def _window(self, sides: tuple[int, int], sample: Sample) -> tuple[int, int, int, int]:
+    def _window(self, sides: tuple[int, int], sample: Sample) -> Window:
         return inception_window(sample.draws(self._index), sides, self._transform.scale, self._transform.ratio)
 
 

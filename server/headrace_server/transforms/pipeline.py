@@ -117,20 +117,34 @@ class Pipeline:
         """Whether there are pictures of which `cut` says something."""
         return bool(self.steps) and self.steps[0].cuts
 
-    def cut(self, height: int, width: int, seed: int, epoch: int, sample: int) -> Cut | None:
-        """What the first step does to a picture of this size, where it can be told apart from the others; see there."""
-        return self.steps[0].cut(height, width, Sample({}, seed, epoch, sample))
+    def cut(self, height: int, width: int, seed: int, epoch: int, number: int) -> Cut | None:
+        """What the first step does to a picture of this size, where it can be told apart from the others; see there.
 
-    @property
+        And what a crop behind it leaves of that: nothing else need be resized, nor even decoded.
+        """
+        sample = Sample({}, seed, epoch, number)
+        cut = self.steps[0].cut(height, width, sample)
+        if cut is None or self._cutting == 1:
+            return cut
+        return cut._replace(wanted=self.steps[1].crop(*cut.size, sample))
+
+    @cached_property
+    def _cutting(self) -> int:
+        """How many steps `cut` is about."""
+        behind = self.steps[1] if len(self.steps) > 1 else None
+        scalable = self._scalable
+        return 2 if behind is not None and scalable is not None and behind.always_crops(*scalable.least) else 1
+
+    @cached_property
     def ends_with_cut(self) -> bool:
         """Whether what `cut` says is put into the slot, and nothing else is to be done."""
-        return self._in_place and len(self.steps) == 1
+        return self._in_place and len(self.steps) == self._cutting
 
     def finish_cut(
         self, image: Image, labels: Mapping[str, Any], seed: int, epoch: int, sample: int, out: NDArray[Any]
     ) -> None:
         """Goes on with what `cut` says, and fills the slot. Raises as `apply` does."""
-        self._finish(1, image, Sample(labels, seed, epoch, sample), out)
+        self._finish(self._cutting, image, Sample(labels, seed, epoch, sample), out)
 
     def _finish(self, first: int, picture: Picture, sample: Sample, out: NDArray[Any]) -> None:
         image = self._run(first, len(self.steps), picture, sample, out)

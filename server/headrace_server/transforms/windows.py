@@ -8,7 +8,7 @@ import numpy as np
 
 from headrace_server.draws import Draws
 
-from .base import Cut, Image
+from .base import Cut, Image, Window
 
 _WINDOW_TRIES = 10
 
@@ -25,9 +25,9 @@ def random_start(draws: Draws, side: int, cut: int, padding: int) -> int:
     return start - padding if spare >= 0 else middle(side, cut)
 
 
-def cut_out(image: Image, top: int, left: int, size: tuple[int, int], fill: int) -> Image:
-    """The window of `size` at (top, left), a view if it lies inside the image; what lies outside is `fill`."""
-    height, width = size
+def cut_out(image: Image, window: Window, fill: int) -> Image:
+    """What is in the window, a view if it lies inside the image; what lies outside is `fill`."""
+    top, left, height, width = window
     if top >= 0 and left >= 0 and top + height <= image.shape[0] and left + width <= image.shape[1]:
         return image[top : top + height, left : left + width]
     canvas = np.full((height, width, image.shape[2]), fill, np.uint8)
@@ -37,17 +37,18 @@ def cut_out(image: Image, top: int, left: int, size: tuple[int, int], fill: int)
     return canvas
 
 
-def whole_window(top: int, left: int, size: tuple[int, int], sides: tuple[int, int]) -> Cut | None:
+def whole_window(window: Window, sides: tuple[int, int]) -> Cut | None:
     """A window that is taken as it is, if it lies inside the picture."""
-    if top < 0 or left < 0 or top + size[0] > sides[0] or left + size[1] > sides[1]:
+    top, left, height, width = window
+    if top < 0 or left < 0 or top + height > sides[0] or left + width > sides[1]:
         return None
-    return Cut(top, left, *size, size, "nearest")
+    return Cut(window, window[2:], "nearest", (0, 0, height, width))
 
 
 def inception_window(
     draws: Draws, sides: tuple[int, int], scale: tuple[float, float], ratio: tuple[float, float]
-) -> tuple[int, int, int, int]:
-    """(top, left, height, width) of a random window; after ten that do not fit, the largest in the middle that does.
+) -> Window:
+    """A random window; after ten that do not fit, the largest in the middle that does.
 
     Szegedy et al., "Going Deeper with Convolutions", 2015, in the form that torchvision gave it.
     """
