@@ -53,7 +53,7 @@ class Body:
     def ready(self) -> bool:
         """Whether something has come that was not read yet."""
         if self._receiver is None:
-            return is_readable(self._socket, 0)
+            return is_readable(self._socket)
         return bool(self._ahead) or self._receiver.ready()
 
     def _take(self, buffer: memoryview) -> int:

@@ -62,7 +62,7 @@ class Receiver:
         """Whether there is something to read."""
         self._wake_for(1)
         pending = isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0
-        return pending or is_readable(self._socket, 0)
+        return pending or is_readable(self._socket)
 
     def _read(self, buffer: memoryview, behind: memoryview) -> int:
         """All but the last good part in one call; then that, as much as is there, or once it all is.
@@ -87,14 +87,14 @@ class Receiver:
             self._least = nbytes
 
 
-def is_readable(sock: socket.socket, seconds: float | None) -> bool:
-    """Whether a read would not wait, now or within so many seconds; None is for ever."""
+def is_readable(sock: socket.socket) -> bool:
+    """Whether a read would not wait."""
     with selectors.DefaultSelector() as selector:
         selector.register(sock, selectors.EVENT_READ)
-        return bool(selector.select(seconds))
+        return bool(selector.select(0))
 
 
 def _timeval(seconds: float | None) -> bytes:
     """C's `struct timeval`; all zeros is for ever."""
-    whole, part = divmod(seconds or 0.0, 1.0)
-    return struct.pack("@ll", int(whole), int(part * 1e6))
+    microseconds = 0 if seconds is None else max(1, round(seconds * 1e6))
+    return struct.pack("@ll", *divmod(microseconds, 1_000_000))
