@@ -88,7 +88,7 @@ def test_chunks_come_as_they_were_sent_and_nothing_more_is_waited_for(
             assert received(body, len(expected) - head) == expected[head:]
 
 
-@pytest.mark.parametrize("size", [1, 7_000, 100_000, 2 * EDGE - 3, 2 * EDGE - 2, 3_000_000])
+@pytest.mark.parametrize("size", [1, 7_000, 100_000, 2 * EDGE - 1, 2 * EDGE, 2 * EDGE + 1, 3_000_000])
 @pytest.mark.parametrize("late", [0, 1, 2])
 def test_the_end_of_a_chunk_may_come_late_and_is_nothing_to_read(size: int, late: int) -> None:
     read, asked = threading.Event(), threading.Event()

@@ -47,7 +47,7 @@ class Receiver:
             raise TimeoutError("timed out") from error
 
     def into(self, buffer: memoryview, behind: memoryview) -> int:
-        """One read of what is to come for certain: all of `buffer`, and what stands behind it.
+        """One read of what is to come for certain: all of `buffer`, and what stands behind it, if that is there, too.
 
         Returns how many bytes of the two came, 0 where the connection has ended.
         """
@@ -69,14 +69,13 @@ class Receiver:
 
         The kernel would wake nobody for a last piece that is smaller than what it was told to wait for.
         """
-        wanted = len(buffer) + len(behind)
-        if wanted >= 2 * _PATIENCE:
+        if len(buffer) >= 2 * _PATIENCE:
             self._wake_for(_PATIENCE)
-            return self._socket.recv_into(buffer[: wanted - _PATIENCE], 0, socket.MSG_WAITALL)
+            return self._socket.recv_into(buffer[:-_PATIENCE], 0, socket.MSG_WAITALL)
         try:
             return self._socket.recvmsg_into((buffer, behind), 0, socket.MSG_DONTWAIT)[0]
         except BlockingIOError:
-            self._wake_for(min(wanted, _PATIENCE))
+            self._wake_for(min(len(buffer), _PATIENCE))
             self._poll.poll(self._milliseconds)  # a read would take what there is and wait for as much once more
             return self._socket.recvmsg_into((buffer, behind), 0, socket.MSG_DONTWAIT)[0]
 
