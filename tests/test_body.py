@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import io
 import random
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+from certificates import make_certificates, tls
+from harness import wait_for
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,19 +28,35 @@ SIZES = st.one_of(
 )
 
 
+@pytest.fixture(scope="module")
+def contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """The client's and the server's."""
+    files = make_certificates(tmp_path_factory.mktemp("certificates"))
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(files["server.pem"], files["server.key"])
+    return tls(files), server
+
+
 @contextlib.contextmanager
-def answered(send: Sender, timeout: float = 10) -> Iterator[tuple[Body, socket.socket]]:
+def answered(
+    send: Sender, timeout: float = 10, contexts: tuple[ssl.SSLContext, ssl.SSLContext] | None = None
+) -> Iterator[tuple[Body, socket.socket]]:
     """The body of a response whose bytes `send` writes in a thread; the connection stays open behind them."""
-    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as here:
-        there, _ = listener.accept()
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as plain:
+        here, (there, _) = plain, listener.accept()
 
         def answer() -> None:
+            nonlocal there
             with contextlib.suppress(ConnectionError):  # the reader may have left
+                if contexts is not None:
+                    there = contexts[1].wrap_socket(there, server_side=True)
                 there.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
                 send(there)
 
         thread = threading.Thread(target=answer)
         thread.start()
+        if contexts is not None:
+            here = contexts[0].wrap_socket(plain, server_hostname="127.0.0.1")
         here.settimeout(timeout)
         response = http.client.HTTPResponse(here)
         response.begin()
@@ -109,6 +129,45 @@ def test_the_end_of_a_chunk_may_come_late_and_is_nothing_to_read(size: int, late
         assert received(body, 4) == b"next"
 
 
+def test_all_is_read_that_came_with_the_headers_however_much_that_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From Python 3.14 on, a stream reads 128 KiB ahead."""
+    monkeypatch.setattr(io, "DEFAULT_BUFFER_SIZE", 131_072)
+    chunks = [random.Random(n).randbytes(30_000) for n in range(5)]
+    sent = threading.Event()
+
+    def send(there: socket.socket) -> None:
+        there.sendall(b"".join(map(chunk, chunks)))
+        sent.set()
+
+    with answered(send) as (body, _):
+        assert sent.wait(5)
+        for expected in chunks:
+            assert received(body, len(expected)) == expected
+
+
+@pytest.mark.parametrize("length", [b"", b"-5", b"+5", b"0x5", b"1_0", b"five", b";a=b"])
+def test_a_chunk_without_a_length_is_an_error(length: bytes) -> None:
+    with (
+        answered(lambda there: there.sendall(length + b"\r\nabcde\r\n")) as (body, _),
+        pytest.raises(http.client.HTTPException, match="a chunk's length was expected"),
+    ):
+        received(body, 5)
+
+
+def test_a_body_may_end_with_trailers_but_not_with_trailers_for_ever() -> None:
+    with answered(lambda there: there.sendall(b"3;a=b\r\nabc\r\n000\r\nOne: 1\r\nTwo: 2\r\n\r\n")) as (body, here):
+        assert received(body, 5) == b"abc"
+        assert received(body, 1) == b""
+        assert here.gettimeout() == 10
+        assert here.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16) == bytes(16)
+        assert here.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT) == 1
+    with (
+        answered(lambda there: there.sendall(b"0\r\n" + 1000 * b"More: 1\r\n")) as (body, _),
+        pytest.raises(http.client.HTTPException, match="more than 100 lines"),
+    ):
+        received(body, 1)
+
+
 def test_a_chunk_that_another_follows_too_soon_is_an_error() -> None:
     with answered(lambda there: there.sendall(b"3\r\nabcXY\r\n")) as (body, _):
         assert received(body, 3) == b"abc"
@@ -116,18 +175,28 @@ def test_a_chunk_that_another_follows_too_soon_is_an_error() -> None:
             received(body, 1)
 
 
-def test_what_comes_next_is_ready_once_it_is_there() -> None:
-    sent = threading.Event()
+@pytest.mark.parametrize("secure", [False, True])
+def test_what_comes_next_is_ready_once_it_is_there(
+    contexts: tuple[ssl.SSLContext, ssl.SSLContext], secure: bool
+) -> None:
+    first, second = chunk(bytes(3_000_000)), chunk(bytes(290_000))
+    sent, more = threading.Event(), threading.Event()
 
     def send(there: socket.socket) -> None:
-        there.sendall(chunk(bytes(3_000_000)) + chunk(b"next"))
+        there.sendall(first + second)
         sent.set()
+        assert more.wait(5)
+        there.sendall(chunk(b"last"))
 
-    with answered(send) as (body, _):
+    with answered(send, contexts=contexts if secure else None) as (body, _):
         assert received(body, 3_000_000) == bytes(3_000_000)
         assert sent.wait(5)
         assert body.ready()
-        assert received(body, 4) == b"next"
+        assert received(body, 290_000) == bytes(290_000)
+        assert not body.ready()
+        more.set()
+        wait_for(body.ready, "the last chunk")
+        assert received(body, 4) == b"last"
         assert not body.ready()
 
 

@@ -6,19 +6,21 @@
 from __future__ import annotations
 
 import http.client
+import selectors
 import socket
 from typing import Any
 
-from .receiving import Receiver, is_readable
+from .receiving import Receiver
 
 _AHEAD = 8192
-"""Bytes that are received at once where fewer are asked for; `http.client` keeps no more behind the headers."""
-_LONGEST_LINE = 1024
-_NOTHING = memoryview(bytearray())
+"""Bytes that are received at once where fewer are asked for."""
+_LONGEST_LINE, _MOST_TRAILERS = 1024, 100
+_HEXADECIMAL = b"0123456789abcdefABCDEF"
+_END, _NOTHING = b"\r\n", memoryview(bytearray())
 
 
 class Body:
-    """The body of a response of `http.client`, chunked or of known length. Once it was read, the socket is its."""
+    """The body of a response of `http.client`, chunked or of known length. While it is read, the socket is its."""
 
     def __init__(self, response: http.client.HTTPResponse, sock: socket.socket) -> None:
         self._response, self._socket = response, sock
@@ -46,15 +48,24 @@ class Body:
             self._receive_ahead()
         count = self._take(wanted) if self._ahead else self._receive(wanted)
         self._left -= count
-        if not self._left and self._ahead[:2] == b"\r\n":
-            self._ahead, self._ended = self._ahead[2:], True
+        self._pass_end()
         return count
 
     def ready(self) -> bool:
-        """Whether something has come that was not read yet."""
+        """Whether something has come that was not read yet, and is not just the end of a chunk."""
         if self._receiver is None:
-            return is_readable(self._socket)
-        return bool(self._ahead) or self._receiver.ready()
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._socket, selectors.EVENT_READ)
+                return bool(selector.select(0))
+        if len(self._ahead) < len(_END):
+            self._ahead += self._receiver.at_once(_AHEAD)
+            self._pass_end()
+        return len(self._ahead) > (0 if self._ended else 1)
+
+    def _pass_end(self) -> None:
+        """Leaves the end of a chunk behind, if all of it was received ahead."""
+        if not self._left and not self._ended and self._ahead[:2] == _END:
+            self._ahead, self._ended = self._ahead[2:], True
 
     def _take(self, buffer: memoryview) -> int:
         """Copies what was received ahead."""
@@ -81,15 +92,23 @@ class Body:
             raise http.client.HTTPException(f"a chunk's end was expected, found {found[:20]!r}")
         self._ended = False
         text = self._line().split(b";", 1)[0].strip()
-        try:
-            self._left = int(text, 16)
-        except ValueError as error:
-            raise http.client.HTTPException(f"a chunk's length was expected, found {text[:20]!r}") from error
+        if not text or text.strip(_HEXADECIMAL):
+            raise http.client.HTTPException(f"a chunk's length was expected, found {text[:20]!r}")
+        self._left = int(text, 16)
         if not self._left:
-            while self._line():
-                pass  # trailers, of which there are none
-            self._response.close()
+            self._finish()
         return self._left > 0
+
+    def _finish(self) -> None:
+        """Goes over the trailers, of which our server sends none."""
+        for _ in range(_MOST_TRAILERS):
+            if not self._line():
+                break
+        else:
+            raise http.client.HTTPException(f"more than {_MOST_TRAILERS} lines came after the body's end")
+        if self._receiver is not None:
+            self._receiver.give_back()
+        self._response.close()
 
     def _line(self) -> bytes:
         while (end := self._ahead.find(b"\n")) < 0:
@@ -103,7 +122,7 @@ class Body:
         """Receives a few more bytes, whatever comes first."""
         if self._receiver is None:
             stream: Any = self._response.fp
-            more = stream.read1(_AHEAD)
+            more = stream.read1(len(stream.peek()))  # all of its buffer, whose size releases of Python differ in
             self._receiver = Receiver(self._socket)
         else:
             more = self._receiver.some(_AHEAD)

@@ -8,7 +8,6 @@ wake-ups, and Python's lock most of its changes of hands.
 from __future__ import annotations
 
 import select
-import selectors
 import socket
 import ssl
 import struct
@@ -19,22 +18,21 @@ _PATIENCE = 512 * 1024
 
 
 class Receiver:
-    """Receives from a connected socket, which is its own from now on, with the time-out that the socket has.
+    """Receives from a connected socket, which is its own until `give_back`, with the time-out that the socket has.
 
     Raises what sockets raise. Elsewhere than on Linux, and under TLS, it receives what comes.
     """
 
     def __init__(self, sock: socket.socket) -> None:
-        self._socket = sock
+        self._socket, self._seconds = sock, sock.gettimeout()
         self._patient = sys.platform == "linux" and not isinstance(sock, ssl.SSLSocket)
         self._least = 1
         """Bytes for which the kernel wakes a reader."""
         if self._patient:
             # Told of the time-out, the kernel waits in the read itself; Python would do it in a call before each.
-            seconds = sock.gettimeout()
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(seconds))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(self._seconds))
             sock.settimeout(None)
-            self._milliseconds = None if seconds is None else 1000 * seconds
+            self._milliseconds = None if self._seconds is None else 1000 * self._seconds
             self._poll = select.poll()
             self._poll.register(sock, select.POLLIN)
 
@@ -58,11 +56,23 @@ class Receiver:
         except BlockingIOError as error:
             raise TimeoutError("timed out") from error
 
-    def ready(self) -> bool:
-        """Whether there is something to read."""
-        self._wake_for(1)
-        pending = isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0
-        return pending or is_readable(self._socket)
+    def at_once(self, most: int) -> bytes:
+        """What there is by now; nothing, too, where the connection has ended or broken, which the next read meets."""
+        seconds = self._socket.gettimeout()
+        self._socket.settimeout(0)
+        try:
+            return self._socket.recv(most)
+        except OSError:
+            return b""
+        finally:
+            self._socket.settimeout(seconds)
+
+    def give_back(self) -> None:
+        """The socket is as it was."""
+        if self._patient:
+            self._wake_for(1)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(None))
+            self._socket.settimeout(self._seconds)
 
     def _read(self, buffer: memoryview, behind: memoryview) -> int:
         """All but the last good part in one call; then that, as much as is there, or once it all is.
@@ -84,13 +94,6 @@ class Receiver:
         if self._patient and nbytes != self._least:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, nbytes)
             self._least = nbytes
-
-
-def is_readable(sock: socket.socket) -> bool:
-    """Whether a read would not wait."""
-    with selectors.DefaultSelector() as selector:
-        selector.register(sock, selectors.EVENT_READ)
-        return bool(selector.select(0))
 
 
 def _timeval(seconds: float | None) -> bytes:

@@ -46,8 +46,8 @@ class JpegRuns:
             height, width = size if size[0] else _size(data)
             cut = self._cut(row, height, width)
             if cut is not None and not (self._in_place or memory.has_room_for(cut)):
-                yield self._made(tasks)
                 memory.leave()
+                yield self._made(tasks)
             tasks[row] = None if cut is None else self._task(row, data, (height, width), cut, memory)
         memory.leave()
         yield self._made(tasks)

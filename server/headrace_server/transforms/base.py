@@ -86,7 +86,7 @@ class Step(ABC):
         return None
 
     def crop(self, height: int, width: int, sample: Sample) -> Window:
-        """The window that `apply` takes out of an image of this size, where it `always_crops`."""
+        """The window that `apply` takes out of an image of this size. For steps that `always_crops` is true of."""
         raise NotImplementedError
 
     def always_crops(self, height: int, width: int) -> bool:
