@@ -1,5 +1,7 @@
 /* What each new pixel along one axis is made of. */
 
+#include "resample.h"
+
 enum { WEIGHT_BITS = 22, HALF_BITS = 11, ONE_HALF = 1 << (WEIGHT_BITS - 1), GROUP = 4 };
 
 /* New pixel x is the sum of 2 * pairs weights, from weights[x * 2 * pairs] on, times the old pixels from first[x] on.

@@ -85,14 +85,6 @@ class Step(ABC):
         """
         return None
 
-    def crop(self, height: int, width: int, sample: Sample) -> Window:
-        """The window that `apply` takes out of an image of this size. For steps that `always_crops` is true of."""
-        raise NotImplementedError
-
-    def always_crops(self, height: int, width: int) -> bool:
-        """Whether it takes a window out of an image of at least these sides, inside it, and does nothing else."""
-        return False
-
 
 class ScalableStep(Step):
     """A step that needs no more pixels than it gives: where it comes first, a picture may be decoded smaller for it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 
 import cv2
 import numpy as np
@@ -82,12 +83,12 @@ class ResizeStep(ScalableStep):
         return size
 
 
-class CenterCropStep(Step):
-    """See `headrace_proto.transforms.CenterCrop`."""
+class CropStep(Step):
+    """Takes a window out of an image, and does nothing else."""
 
     cuts = True
 
-    def __init__(self, transform: proto.CenterCrop, _index: int) -> None:
+    def __init__(self, transform: proto.CenterCrop | proto.RandomCrop) -> None:
         self._size = _pair(transform.size)
         self._fill = transform.fill
 
@@ -95,40 +96,41 @@ class CenterCropStep(Step):
         return Shape(*self._size, before.channels)
 
     def apply(self, image: Image, sample: Sample, _out: Image | None, /) -> Image:
-        return cut_out(image, self.crop(image.shape[0], image.shape[1], sample), self._fill)
+        return cut_out(image, self.window(image.shape[0], image.shape[1], sample), self._fill)
 
     def cut(self, height: int, width: int, sample: Sample) -> Cut | None:
-        return whole_window(self.crop(height, width, sample), (height, width))
+        return whole_window(self.window(height, width, sample), (height, width))
 
-    def crop(self, height: int, width: int, _sample: Sample) -> Window:
-        return middle(height, self._size[0]), middle(width, self._size[1]), *self._size
+    @abstractmethod
+    def window(self, height: int, width: int, sample: Sample) -> Window:
+        """What is taken of an image of this size; it may reach beyond it."""
 
-    def always_crops(self, height: int, width: int) -> bool:
+    def always_inside(self, height: int, width: int) -> bool:
+        """Whether the window lies inside every image of at least these sides."""
         return height >= self._size[0] and width >= self._size[1]
 
 
-class RandomCropStep(Step):
+class CenterCropStep(CropStep):
+    """See `headrace_proto.transforms.CenterCrop`."""
+
+    def __init__(self, transform: proto.CenterCrop, _index: int) -> None:
+        super().__init__(transform)
+
+    def window(self, height: int, width: int, _sample: Sample) -> Window:
+        return middle(height, self._size[0]), middle(width, self._size[1]), *self._size
+
+
+class RandomCropStep(CropStep):
     """See `headrace_proto.transforms.RandomCrop`."""
 
     random = True
-    cuts = True
 
     def __init__(self, transform: proto.RandomCrop, index: int) -> None:
-        self._size = _pair(transform.size)
+        super().__init__(transform)
         self._padding = _pair(transform.padding)
-        self._fill = transform.fill
         self._index = index
 
-    def shape(self, before: Shape) -> Shape:
-        return Shape(*self._size, before.channels)
-
-    def apply(self, image: Image, sample: Sample, _out: Image | None, /) -> Image:
-        return cut_out(image, self.crop(image.shape[0], image.shape[1], sample), self._fill)
-
-    def cut(self, height: int, width: int, sample: Sample) -> Cut | None:
-        return whole_window(self.crop(height, width, sample), (height, width))
-
-    def crop(self, height: int, width: int, sample: Sample) -> Window:
+    def window(self, height: int, width: int, sample: Sample) -> Window:
         draws = sample.draws(self._index)
         top, left = (
             random_start(draws, side, cut, padding)
@@ -136,8 +138,8 @@ class RandomCropStep(Step):
         )
         return top, left, *self._size
 
-    def always_crops(self, height: int, width: int) -> bool:
-        return self._padding == (0, 0) and height >= self._size[0] and width >= self._size[1]
+    def always_inside(self, height: int, width: int) -> bool:
+        return self._padding == (0, 0) and super().always_inside(height, width)
 
 
 class RandomResizedCropStep(ScalableStep):

@@ -20,6 +20,7 @@ from .color import ColorJitterStep, GrayscaleStep
 from .custom import CustomTransforms
 from .geometry import (
     CenterCropStep,
+    CropStep,
     RandomCropStep,
     RandomFlipStep,
     RandomResizedCropStep,
@@ -124,16 +125,22 @@ class Pipeline:
         """
         sample = Sample({}, seed, epoch, number)
         cut = self.steps[0].cut(height, width, sample)
-        if cut is None or self._cutting == 1:
+        if cut is None or self._crop_behind is None:
             return cut
-        return cut._replace(wanted=self.steps[1].crop(*cut.size, sample))
+        return cut._replace(wanted=self._crop_behind.window(*cut.size, sample))
 
     @cached_property
+    def _crop_behind(self) -> CropStep | None:
+        """The second step, where it takes a window of whatever a first one has resized."""
+        behind = self.steps[1] if len(self.steps) > 1 else None
+        if self._scalable is None or not isinstance(behind, CropStep):
+            return None
+        return behind if behind.always_inside(*self._scalable.least) else None
+
+    @property
     def _cutting(self) -> int:
         """How many steps `cut` is about."""
-        behind = self.steps[1] if len(self.steps) > 1 else None
-        scalable = self._scalable
-        return 2 if behind is not None and scalable is not None and behind.always_crops(*scalable.least) else 1
+        return 1 if self._crop_behind is None else 2
 
     @cached_property
     def ends_with_cut(self) -> bool:
