@@ -37,6 +37,15 @@ def encoded_variously() -> Iterator[bytes]:
     yield encoded(smooth(70, 99)[:, :, 0], quality=80)
 
 
+def long() -> Iterator[bytes]:
+    """Of scans that several lanes read, and of some whose units look alike wherever one begins to read."""
+    for kind in ("444", "422", "420", "440", "Gray"):
+        yield simplejpeg.encode_jpeg(smooth(190, 330, seed=6), quality=96, colorsubsampling=kind)
+    yield encoded(smooth(200, 300, seed=7), quality=96, optimize=True)
+    yield encoded(smooth(200, 300, seed=8), quality=97, restart_marker_rows=9)
+    yield encoded(np.full((1500, 2000, 3), 77, np.uint8), subsampling="4:4:4")
+
+
 def wide() -> Iterator[bytes]:
     """Of all subsamplings that libjpeg-turbo has; so wide that columns on either side of a window may be left out."""
     for kind in ("444", "422", "420", "440", "411", "Gray"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import simplejpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jpegs import encoded, encoded_variously, smooth
+from jpegs import encoded, encoded_variously, long, smooth
 from numpy.typing import NDArray
 
 from headrace_server import jpeg
@@ -42,7 +43,7 @@ def test_the_decoder_is_in_use() -> None:
 
 
 def test_every_kind_of_baseline_jpeg_is_decoded_to_libjpegs_pixels() -> None:
-    for data in encoded_variously():
+    for data in itertools.chain(encoded_variously(), long()):
         height, width, *_ = simplejpeg.decode_jpeg_header(data)
         check(data, height, width)
 
@@ -63,6 +64,28 @@ def test_any_size_and_quality_is(
     pixels = smooth(height, width, seed=height * width)
     pixels = (pixels // contrast * contrast).astype(np.uint8)
     check(encoded(pixels, quality=quality, subsampling=subsampling, **options), height, width)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    height=st.integers(57, 1200),
+    width=st.integers(57, 1200),
+    quality=st.integers(1, 100),
+    options=st.sampled_from([{}, {"restart_marker_rows": 4}, {"optimize": True}]),
+    subsampling=st.sampled_from(["4:4:4", "4:2:2", "4:2:0"]),
+)
+def test_large_ones_are_put_together_right(
+    height: int, width: int, quality: int, subsampling: str, options: dict[str, Any]
+) -> None:
+    """Up to several buffers of bytes, each read by lanes that begin in its middle."""
+    check(encoded(smooth(height, width), quality=quality, subsampling=subsampling, **options), height, width)
+
+
+def test_noise_of_the_highest_quality_is_decoded() -> None:
+    """All blocks have all coefficients, and most codes are long."""
+    noise = np.random.default_rng(1).integers(0, 256, (1000, 1000, 3), np.uint8)
+    for subsampling in ("4:4:4", "4:2:0"):
+        check(encoded(noise, quality=100, subsampling=subsampling), 1000, 1000)
 
 
 def test_colours_of_half_the_height_of_the_brightness_are_decoded() -> None:
@@ -156,13 +179,13 @@ def test_what_is_cut_off_anywhere_is_left_to_libjpeg() -> None:
 
 def test_damage_is_left_to_libjpeg_or_does_not_matter() -> None:
     dice = random.Random(4)
-    seeds = [(data, *simplejpeg.decode_jpeg_header(data)[:2]) for data in encoded_variously()]
+    seeds = [(data, *simplejpeg.decode_jpeg_header(data)[:2]) for data in (*encoded_variously(), *long())]
     same = 0
     for _ in range(4000):
         data, height, width = dice.choice(seeds)
         damaged = bytearray(data)
         for _ in range(dice.choice((1, 1, 2, 5))):
-            where = dice.randrange(2, dice.choice((len(data), 700)))
+            where = dice.randrange(2, dice.choice((len(data), min(len(data), 700))))
             damaged[where] = dice.choice((damaged[where] ^ 1 << dice.randrange(8), 0, 0xFF, 0xD0, 0xD9))
         image = in_c(bytes(damaged), height, width)
         if image is not None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jpegs import encoded_variously
+from jpegs import encoded_variously, long
 from numpy.typing import NDArray
 
 from headrace_server import jpeg_runs, native, resample
@@ -241,10 +241,10 @@ def test_resizing_keeps_to_its_memory(tmp_path: Path) -> None:
 @needs_compiler
 def test_decoding_damaged_jpegs_keeps_to_its_memory(tmp_path: Path) -> None:
     files = []
-    for number, data in enumerate(encoded_variously()):
+    for number, data in enumerate((*encoded_variously(), *long())):
         files.append(tmp_path / f"{number}.jpg")
         files[-1].write_bytes(data)
-    under_sanitizers("eighth_fuzz.c", tmp_path, "20000", *map(str, files))
+    under_sanitizers("eighth_fuzz.c", tmp_path, "12000", *map(str, files))
 
 
 @needs_compiler

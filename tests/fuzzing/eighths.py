@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import simplejpeg
-from jpegs import encoded_variously
+from jpegs import encoded_variously, long
 
 from fuzzing.mutations import mutated
 from fuzzing.runner import Target
@@ -24,7 +24,7 @@ _DECODER = native.eighth_decoder()
 @contextlib.contextmanager
 def target() -> Iterator[Target]:
     """Where nothing was compiled, all is refused."""
-    seeds = tuple(encoded_variously())
+    seeds = (*encoded_variously(), *long())
     yield Target(lambda dice: mutated(dice, seeds), run, _MOST_MIB, first=seeds)
 
 

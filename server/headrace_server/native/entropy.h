@@ -1,65 +1,10 @@
-/* The entropy-coded part of a JPEG (ITU-T T.81, annex F): bits, Huffman codes in them, and the numbers behind these. */
+/* The entropy-coded part of a JPEG (ITU-T T.81, annex F): Huffman codes, and the numbers behind these. */
+
+#include <stdint.h>
+#include <string.h>
 
 enum { SHORT = 10, LONGEST_CODE = 16, MOST_SYMBOLS = 256, COEFFICIENTS = 64, MOST_FIRST_SIZE = 11 };
 enum { END_OF_BLOCK = 0x00, SIXTEEN_ZEROS = 0xf0 };
-
-/* Bits of data in which each byte 0xff is followed by a 0 that does not count, up to a marker or the end. */
-struct bits {
-    const uint8_t *next, *end;
-    uint64_t held; /* the next bit is the highest; `count` of them are valid, and behind these may be some of the next byte */
-    int count;
-    int made_up; /* how many zeros were put behind the last real bit, until now */
-};
-
-static uint64_t eight_bytes(const uint8_t *bytes) {
-    uint64_t word;
-    memcpy(&word, bytes, sizeof word);
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    word = __builtin_bswap64(word);
-#endif
-    return word;
-}
-
-static void hold_one_by_one(struct bits *bits) {
-    for (; bits->count < 56; bits->count += 8) {
-        const uint8_t *at = bits->next;
-        const int escaped = at < bits->end && *at == 0xff;
-        if (at == bits->end || (escaped && (at + 1 == bits->end || at[1]))) {
-            bits->made_up += 8;
-            continue;
-        }
-        bits->held |= (uint64_t)*at << (56 - bits->count);
-        bits->next += 1 + escaped;
-    }
-}
-
-/* Holds at least 56 bits. */
-static inline void hold(struct bits *bits) {
-    const uint64_t ones = 0x0101010101010101, highest = 0x8080808080808080;
-    const uint64_t word = bits->end - bits->next >= 8 ? eight_bytes(bits->next) : ~(uint64_t)0;
-    if (word & highest & (~word - ones)) { /* a byte is 0xff, or fewer than eight are left */
-        struct bits copy = {bits->next, bits->end, bits->held, bits->count, bits->made_up};
-        hold_one_by_one(&copy); /* a copy, so that what the caller has can lie in registers */
-        bits->next = copy.next;
-        bits->held = copy.held;
-        bits->count = copy.count;
-        bits->made_up = copy.made_up;
-        return;
-    }
-    bits->held |= word >> bits->count;
-    bits->next += (63 - bits->count) >> 3;
-    bits->count |= 56;
-}
-
-static inline void drop(struct bits *bits, int count) {
-    bits->held <<= count;
-    bits->count -= count;
-}
-
-/* How many real bits are left before the marker; below 0 if more were taken than there are. */
-static int left(const struct bits *bits) {
-    return bits->count - bits->made_up;
-}
 
 struct huffman {
     int defined;
@@ -129,10 +74,4 @@ static inline struct step step_of(const struct huffman *table, uint64_t held, in
     if (!code || (first ? size > MOST_FIRST_SIZE : !size && !ended && symbol != SIXTEEN_ZEROS))
         return (struct step){0};
     return (struct step){length + size, ended, ended ? 0 : zeros + 1, number(held << length, size)};
-}
-
-/* The same, if it lies wholly in `bits`, which are so many as `window` says. */
-static struct step short_step(const struct huffman *table, int bits, int window, int first) {
-    const struct step step = step_of(table, (uint64_t)bits << (64 - window), first);
-    return step.length <= window ? step : (struct step){0};
 }

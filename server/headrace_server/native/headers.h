@@ -148,11 +148,12 @@ static int read_segment(struct headers *headers, int marker, const uint8_t *at, 
 
 /* Everything up to the scan's bits: where these begin, or NULL for what is out of the ordinary. */
 static const uint8_t *read_headers(struct headers *headers, const uint8_t *data, int64_t size) {
+    memset(headers, 0, sizeof *headers);
+    headers->adobe = -1;
     if (size < 2 || data[0] != 0xff || data[1] != START)
         return NULL;
     const uint8_t *const end = data + size, *at = data + 2;
     int marker = START;
-    headers->adobe = -1;
     while (marker != SCAN) {
         if (end - at < 4 || at[0] != 0xff)
             return NULL;
