@@ -21,6 +21,7 @@ with warnings.catch_warnings():
     import tensorflow as tf
 
 from headrace.adapters import generator
+from headrace.adapters.direct import iterated_directly
 from headrace.adapters.generator import from_generator
 
 SPECS = tf.TensorSpec((), tf.int64), tf.TensorSpec((None, 2), tf.float32)
@@ -50,15 +51,27 @@ class Passes:
             self.running -= 1
 
 
+def through_tensorflow(passes: Passes) -> Any:
+    return from_generator(passes, SPECS)
+
+
+def directly(passes: Passes) -> Any:
+    return iterated_directly(from_generator(passes, SPECS), passes)
+
+
+both_ways = pytest.mark.parametrize("make", [through_tensorflow, directly])
+
+
 def numbers(dataset: Any) -> list[int]:
     return [int(number) for number, _ in dataset]
 
 
+@both_ways
 @pytest.mark.parametrize("pauses", [0, 2])
 @pytest.mark.parametrize("length", [0, 1, 5])
-def test_every_pass_has_a_generator_of_its_own(length: int, pauses: int) -> None:
+def test_every_pass_has_a_generator_of_its_own(length: int, pauses: int, make: Any) -> None:
     passes = Passes(length, pauses=pauses)
-    dataset = from_generator(passes, SPECS)
+    dataset = make(passes)
     gc.collect()
     assert dataset.element_spec == SPECS
     assert passes.begun == 0
@@ -67,21 +80,24 @@ def test_every_pass_has_a_generator_of_its_own(length: int, pauses: int) -> None
     assert (passes.begun, passes.running) == (5, 0)
 
 
-def test_the_elements_have_their_shapes_and_values() -> None:
-    for number, array in from_generator(Passes(3), SPECS):
+@both_ways
+def test_the_elements_have_their_shapes_and_values(make: Any) -> None:
+    for number, array in make(Passes(3)):
         assert array.shape == (number, 2)
         assert array.numpy().tolist() == [[int(number)] * 2] * int(number)
 
 
-def test_the_generator_runs_in_the_thread_that_asks() -> None:
+@both_ways
+def test_the_generator_runs_in_the_thread_that_asks(make: Any) -> None:
     passes = Passes(3)
-    numbers(from_generator(passes, SPECS))
+    numbers(make(passes))
     assert passes.threads == {threading.current_thread()}
 
 
-def test_passes_at_the_same_time_do_not_meet() -> None:
+@both_ways
+def test_passes_at_the_same_time_do_not_meet(make: Any) -> None:
     passes = Passes(4)
-    dataset = from_generator(passes, SPECS)
+    dataset = make(passes)
     assert [(int(a), int(b)) for (a, _), (b, _) in zip(dataset, dataset, strict=True)] == [(k, k) for k in range(4)]
     assert numbers(dataset.take(3).concatenate(dataset)) == [0, 1, 2, 0, 1, 2, 3]
     zipped = tf.data.Dataset.zip(dataset, dataset.skip(1))
@@ -89,21 +105,23 @@ def test_passes_at_the_same_time_do_not_meet() -> None:
     assert passes.running == 0
 
 
-def test_a_pass_that_is_left_is_closed() -> None:
+@both_ways
+def test_a_pass_that_is_left_is_closed(make: Any) -> None:
     passes = Passes(4)
-    for _ in from_generator(passes, SPECS):
+    for _ in make(passes):
         break
     gc.collect()
     assert (passes.begun, passes.running) == (1, 0)
 
 
+@both_ways
 @pytest.mark.parametrize("error", [KeyError, ValueError])
-def test_an_error_ends_its_pass_and_no_other(error: type[Exception]) -> None:
+def test_an_error_ends_its_pass_and_no_other(error: type[Exception], make: Any) -> None:
     def fail() -> None:
         raise error("of the generator")
 
     passes = Passes(2, fail)
-    dataset = from_generator(passes, SPECS)
+    dataset = make(passes)
     for _ in range(2):
         running = iter(dataset)
         assert [int(next(running)[0]) for _ in range(2)] == [0, 1]
@@ -114,13 +132,14 @@ def test_an_error_ends_its_pass_and_no_other(error: type[Exception]) -> None:
             next(running)
 
 
-def test_it_works_in_functions_and_behind_further_steps() -> None:
+@both_ways
+def test_it_works_in_functions_and_behind_further_steps(make: Any) -> None:
     @tf.function  # type: ignore[untyped-decorator]
     def total(dataset: Any) -> Any:
         return dataset.reduce(np.int64(0), lambda before, element: before + element[0])
 
     passes = Passes(5)
-    dataset = from_generator(passes, SPECS)
+    dataset = make(passes)
     assert int(total(dataset)) == 10
     assert sorted(numbers(dataset.map(lambda *both: both, num_parallel_calls=2).shuffle(3))) == list(range(5))
     assert numbers(dataset.prefetch(2).filter(lambda number, _: number % 2 == 0)) == [0, 2, 4]
@@ -147,6 +166,7 @@ def test_a_function_of_the_users_in_the_same_place_is_interrupted_at_once() -> N
 SIGNALS = """
 import itertools, os, random, signal, sys, threading, time
 import numpy as np, tensorflow as tf
+from headrace.adapters.direct import iterated_directly
 from headrace.adapters.generator import from_generator
 
 def stop(*_):
@@ -172,7 +192,9 @@ def press():
 
 sys.unraisablehook = lambda _: None
 dataset = from_generator(numbers, (tf.TensorSpec((), tf.int64),))
-if sys.argv[4:]:  # TensorFlow asks for more and more, and does not come back
+if sys.argv[4:] == ["directly"]:
+    dataset = iterated_directly(dataset, numbers)
+elif sys.argv[4:]:  # TensorFlow asks for more and more, and does not come back
     dataset = dataset.filter(lambda number: number < 3)
 for _ in range(int(sys.argv[3])):
     over = threading.Event()
@@ -198,6 +220,8 @@ for _ in range(int(sys.argv[3])):
         (signal.SIGINT, "KeyboardInterrupt", 60, 5, []),
         (signal.SIGTERM, "SystemExit", 60, 5, []),
         (signal.SIGINT, "KeyboardInterrupt", 0, 5, ["filtered"]),
+        (signal.SIGINT, "KeyboardInterrupt", 0, 40, ["directly"]),
+        (signal.SIGTERM, "SystemExit", 60, 5, ["directly"]),
     ],
 )
 def test_what_a_signal_raises_comes_as_it_is(number: int, error: str, wait: float, times: int, more: list[str]) -> None:

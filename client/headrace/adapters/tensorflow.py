@@ -16,6 +16,7 @@ try:
 except ImportError as error:
     raise UsageError('to_tf needs TensorFlow: pip install "headrace[tensorflow]"') from error
 
+from .direct import iterated_directly
 from .generator import from_generator
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def to_tf(dataset: Dataset, *, repeat: bool) -> tf.data.Dataset:
         batches = batches.apply(tf.data.experimental.assert_cardinality(len(dataset)))
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return batches.with_options(options)
+    return iterated_directly(batches.with_options(options), generate)
 
 
 def _at_beginning(dataset: Dataset) -> bool:
