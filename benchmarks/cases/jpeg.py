@@ -29,6 +29,9 @@ def contenders(folder: Path, shards: Path) -> list[Contender]:
     return [
         Contender("bare", "bare loop, 2 threads, no server", _LIMITS + "decode_loop", loop),
         Contender("headrace_tf", "headrace, to_tf", _HEADRACE + "tf:to_tf", asked, server),
+        Contender(
+            "headrace_tf_function", "headrace, to_tf in a tf.function", _HEADRACE + "tf:in_a_function", asked, server
+        ),
         Contender("headrace", "headrace, NumPy", _HEADRACE + "client:arrays", asked, server),
         Contender(
             "headrace_tf_aliased",

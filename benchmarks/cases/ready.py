@@ -9,6 +9,7 @@ from benchmarks.stage import Contender, Stage
 from benchmarks.work import BATCH, BATCH_BYTES, Work
 
 TITLE = "ready: arrays in memory"
+_HEADRACE = "benchmarks.contenders.headrace_"
 _TENSORFLOW = "benchmarks.contenders.tensorflow_peers:"
 
 
@@ -26,8 +27,11 @@ def run(stage: Stage, work: Work) -> dict[str, Any]:
             {"batch_size": BATCH, "nbytes": BATCH_BYTES},
             ("benchmarks.raw_sender", str(BATCH_BYTES)),
         ),
-        Contender("headrace_tf", "headrace, to_tf", "benchmarks.contenders.headrace_tf:to_tf", asked, server),
-        Contender("headrace", "headrace, NumPy", "benchmarks.contenders.headrace_client:arrays", asked, server),
+        Contender("headrace_tf", "headrace, to_tf", _HEADRACE + "tf:to_tf", asked, server),
+        Contender(
+            "headrace_tf_function", "headrace, to_tf in a tf.function", _HEADRACE + "tf:in_a_function", asked, server
+        ),
+        Contender("headrace", "headrace, NumPy", _HEADRACE + "client:arrays", asked, server),
         Contender(
             "tf_service",
             "tf.data service, uncompressed",

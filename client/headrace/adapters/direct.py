@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections.abc import Callable, Generator
 from functools import cache
@@ -101,10 +102,10 @@ def _iterator_class() -> Any:
 
 
 def _tensor(array: Any) -> tf.Tensor:
-    """The array's memory as a tensor, which keeps it; a copy of what TensorFlow could not take."""
-    if array.flags.carray and array.__array_interface__["data"][0] % _ALIGNMENT == 0:
-        try:
+    """The array's memory as a tensor, which keeps it; a copy of what TensorFlow cannot take as it is."""
+    try:
+        if ctypes.addressof(ctypes.c_char.from_buffer(array)) % _ALIGNMENT == 0:
             return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
-        except BufferError:  # an array of text
-            pass
+    except (BufferError, TypeError, ValueError):
+        pass  # not in one piece, not to be written to, empty, or text
     return tf.constant(array)
