@@ -134,6 +134,20 @@ def test_fit_sees_three_different_epochs_and_no_sample_twice_in_any(client: head
     assert train.epoch == 3
 
 
+def test_a_function_goes_on_with_an_iterator_that_a_loop_has_begun(client: headrace.Client) -> None:
+    """A custom loop that looks at the first batch, and leaves the others to a function."""
+    train = dataset(client)
+    iterator = iter(train.to_tf())
+    images, _ = next(iterator)
+    assert train.state_dict()["samples"] == 8
+    following = tf.function(lambda batches: next(batches))
+    seen = [*prints(images), *(one for _ in range(len(train) - 1) for one in prints(following(iterator)[0]))]
+    assert [seen] == plain(client, 1)
+    with pytest.raises((StopIteration, tf.errors.OutOfRangeError)):
+        following(iterator)
+    assert train.epoch == 1
+
+
 def test_fit_with_validation_reads_it_whole_after_every_epoch(client: headrace.Client) -> None:
     train, val = dataset(client), dataset(client, split="val", shuffle=False)
     history = recording_model().fit(train.to_tf(), validation_data=val.to_tf(), epochs=2, verbose=0)
@@ -265,8 +279,10 @@ def test_further_steps_of_a_pipeline_work_on_it(client: headrace.Client) -> None
     assert train.epoch == 1
 
 
-def test_no_batch_changes_after_it_was_handed_over(client: headrace.Client) -> None:
-    kept = [(images, images.numpy().copy()) for images, _ in dataset(client, prefetch=1, epochs=2).to_tf()]
+@pytest.mark.parametrize("through", [lambda batches: batches, lambda batches: batches.take(-1)], ids=["loop", "pipeline"])
+def test_no_batch_changes_after_it_was_handed_over(client: headrace.Client, through: Any) -> None:
+    kept = [(images, images.numpy().copy()) for images, _ in through(dataset(client, prefetch=1, epochs=2).to_tf())]
+    assert len(kept) == 24
     assert all(np.array_equal(images.numpy(), copy) for images, copy in kept)
 
 
