@@ -279,7 +279,9 @@ def test_further_steps_of_a_pipeline_work_on_it(client: headrace.Client) -> None
     assert train.epoch == 1
 
 
-@pytest.mark.parametrize("through", [lambda batches: batches, lambda batches: batches.take(-1)], ids=["loop", "pipeline"])
+@pytest.mark.parametrize(
+    "through", [lambda batches: batches, lambda batches: batches.take(-1)], ids=["loop", "pipeline"]
+)
 def test_no_batch_changes_after_it_was_handed_over(client: headrace.Client, through: Any) -> None:
     kept = [(images, images.numpy().copy()) for images, _ in through(dataset(client, prefetch=1, epochs=2).to_tf())]
     assert len(kept) == 24
