@@ -24,6 +24,7 @@ square of the margin, and the sum over both directions tells what a picture will
 fine textures by 1.7 levels in the mean with 1.6 and 1.6, or 1.5 and 1.75; by 1.3 to 1.6 with 1.5 and 2.5; by 2.1 with
 1.5 and 1.5. Photographs differ by 0.3 to 1.0 at 1.67, and by 0.2 to 0.5 at 3.3.
 """
+_MOST_BLUR = 2 * _MARGIN**-2 + 1e-9  # for rounding
 _LEAST_SIDE = 64
 """Pixels that it keeps in any case: below, there is no time to be won, and a pixel cut by the edge begins to count."""
 
@@ -252,16 +253,13 @@ def _reduction(transform: proto.Resize | proto.RandomResizedCrop, sides: tuple[i
 
     Without antialiasing nothing may be: it is chosen for the pixels that it picks, and a mean is another look.
     """
-    if not _means(transform):
+    (height, width), (new_height, new_width) = sides, size
+    down, across = height / new_height, width / new_width
+    room = min(down / _LEAST_MARGIN, across / _LEAST_MARGIN, height / _LEAST_SIDE, width / _LEAST_SIDE)
+    if room < 2 or not _means(transform):
         return 1
-    return next((factor for factor in (8, 4, 2) if _leaves_enough(factor, sides, size)), 1)
-
-
-def _leaves_enough(factor: int, sides: tuple[int, int], size: tuple[int, int]) -> bool:
-    margins = [side / factor / new for side, new in zip(sides, size, strict=True)]
-    blur = sum(1 / margin**2 for margin in margins)
-    rounding = 1e-9
-    return min(sides) >= factor * _LEAST_SIDE and min(margins) >= _LEAST_MARGIN and blur <= 2 / _MARGIN**2 + rounding
+    blur = down**-2 + across**-2
+    return next((factor for factor in (8, 4, 2) if room >= factor and factor**2 * blur <= _MOST_BLUR), 1)
 
 
 def _shorter_side(height: int, width: int, size: int) -> tuple[int, int]:
