@@ -170,6 +170,15 @@ def test_what_libjpeg_refuses_is_left_to_it() -> None:
     assert in_c(wider, 64, 65_501) is None
 
 
+def test_a_scan_without_any_code_ends() -> None:
+    """None of its lanes gets anywhere, and none finds where a unit may begin."""
+    for data in long():
+        height, width, *_ = simplejpeg.decode_jpeg_header(data)
+        scan = data.index(b"\xff\xda")
+        begin = scan + 2 + int.from_bytes(data[scan + 2 : scan + 4], "big")
+        assert in_c(data[:begin] + b"\xff\0" * 9000 + b"\xff\xd9", height, width) is None
+
+
 def test_what_is_cut_off_anywhere_is_left_to_libjpeg() -> None:
     for options in ({"subsampling": "4:2:0"}, {"subsampling": "4:4:4", "restart_marker_blocks": 1}):
         data = encoded(smooth(64, 80), **options)

@@ -68,6 +68,8 @@ enum { WRONG, MET, NOT_MET };
 /* Reads on until a unit begins where the next lane believed that one does, which then keeps what it read from there on. */
 static int meet(struct units *units, struct lane *lane, int next, uint32_t **kept) {
     const struct beginning *beginning = units->beginning[next], *end = beginning + units->beginnings[next];
+    if (lane->failed)
+        return WRONG;
     while (lane->kept < lane->kept_most) {
         if (at_beginning(units, lane)) {
             while (beginning < end && beginning->at < lane->at)
