@@ -24,15 +24,20 @@ def iterated_directly(dataset: tf.data.Dataset, generate: Generate) -> tf.data.D
     In a `tf.function`, and for whatever is made of it, the dataset is what it was. An iterator that was begun in Python
     goes on where it is when a `tf.function` takes it.
     """
-    kind = type(dataset)
+    kind: Any = type(dataset)
+    dataset.__class__ = _direct_class(kind)
+    dataset._generate = generate
+    return dataset
 
-    class Direct(kind):  # type: ignore[misc, valid-type]  # TensorFlow has many kinds
+
+@cache  # not a type for each dataset, since TensorFlow keeps the types that it has seen
+def _direct_class(kind: Any) -> Any:
+    class Direct(kind):  # type: ignore[misc]  # TensorFlow has many kinds
         def __iter__(self) -> Any:
-            return _iterator_class()(self, generate) if tf.executing_eagerly() else super().__iter__()
+            return _iterator_class()(self, self._generate) if tf.executing_eagerly() else super().__iter__()
 
     Direct.__name__, Direct.__qualname__ = kind.__name__, kind.__qualname__
-    dataset.__class__ = Direct
-    return dataset
+    return Direct
 
 
 @cache
