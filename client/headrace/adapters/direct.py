@@ -76,11 +76,12 @@ def _iterator_class() -> Any:
             self._resource = self._left._iterator_resource
 
         def __next__(self) -> Any:
-            if not (self._direct and tf.executing_eagerly()):
-                return super().__next__()
-            with self._lock:
-                tensors = tuple(map(_tensor, self._next_arrays()))
-            return tensors if isinstance(self.element_spec, tuple) else tensors[0]
+            if self._direct and tf.executing_eagerly():
+                with self._lock:
+                    if self._direct:  # still: who had the lock may have handed over
+                        tensors = tuple(map(_tensor, self._next_arrays()))
+                        return tensors if isinstance(self.element_spec, tuple) else tensors[0]
+            return super().__next__()
 
         def get_next(self) -> Any:
             if not (self._direct and tf.executing_eagerly()):
@@ -91,7 +92,7 @@ def _iterator_class() -> Any:
                 raise tf.errors.OutOfRangeError(None, None, "End of sequence") from None
 
         def _next_arrays(self) -> Any:
-            """Errors as TensorFlow would raise them, to whose iterator this is an alternative."""
+            """Errors are `tf.errors.OpError`, as are those of the iterator to which this is an alternative."""
             try:
                 if self._pass is None:
                     self._pass = self._generate()

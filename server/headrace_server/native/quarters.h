@@ -21,7 +21,7 @@ static const int32_t ODD[SIDE] = {0, 29692, 0, -10426, 0, 6967, 0, -5906};
 
 /* Not 0 for what is not in -1 - most to most, which is one less than a power of two. */
 INLINED int is_wild(int value, int most) {
-    return (value + most + 1) & ~(2 * most + 1);
+    return (int)(((uint32_t)value + (uint32_t)most + 1) & ~(2 * (uint32_t)most + 1));
 }
 
 /* To the next place: up and to the right, or down and to the left, and along the sides. */

@@ -47,7 +47,8 @@ INLINED int make_levels(struct row *row, int i) {
     const int64_t blocks = row->units * component->across;
     int wild = 0;
     for (int v = 0; v < component->down; v++) {
-        wild |= dequantize(row->firsts[i][v], component->quantization[0], blocks);
+        if (dequantize(row->firsts[i][v], component->quantization[0], blocks))
+            return 1;
         wild |= make_pixels(row->firsts[i][v], blocks, row->levels[i][v]);
     }
     return wild;
