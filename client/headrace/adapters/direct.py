@@ -1,4 +1,4 @@
-"""Loops in Python over a `tf.data.Dataset`, without TensorFlow's pipeline, which costs a third of a batch's CPU time."""
+"""Loops in Python over a `tf.data.Dataset`, without TensorFlow's pipeline, which costs a third of their CPU time."""
 
 from __future__ import annotations
 
