@@ -17,17 +17,18 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # TensorFlow's own, while it is imported
     import tensorflow as tf
+    from tensorflow.python.ops import script_ops
 
 from headrace.adapters import direct
 from headrace.adapters.direct import iterated_directly
-from headrace.adapters.generator import from_generator
+from headrace.adapters.generator import Passes
 from headrace_proto.buffers import BufferPool
 
 LENGTH = 6
 SPECS = (tf.TensorSpec((4,), tf.int64), tf.TensorSpec((), tf.bool))
 
 
-class Passes:
+class Generate:
     """Generates arrays of a number and whether it is even; counts the passes that are open."""
 
     def __init__(self, columns: int = 2) -> None:
@@ -45,13 +46,18 @@ class Passes:
 
 
 @pytest.fixture
-def passes() -> Passes:
-    return Passes()
+def generate() -> Generate:
+    return Generate()
+
+
+def directly(generate: Any, specs: Any) -> Any:
+    passes = Passes(generate, specs)
+    return iterated_directly(passes.dataset(), passes)
 
 
 @pytest.fixture
-def dataset(passes: Passes) -> Any:
-    return iterated_directly(from_generator(passes, SPECS), passes)
+def dataset(generate: Generate) -> Any:
+    return directly(generate, SPECS)
 
 
 def number(element: Any) -> int:
@@ -61,6 +67,10 @@ def number(element: Any) -> int:
 @tf.function  # type: ignore[untyped-decorator]
 def next_in_a_function(iterator: Any) -> Any:
     return next(iterator)
+
+
+def concrete_next_of(iterator: Any) -> Any:
+    return tf.function(lambda: next(iterator)).get_concrete_function()
 
 
 @tf.function  # type: ignore[untyped-decorator]
@@ -81,26 +91,28 @@ def test_it_is_a_dataset_and_its_iterator_one_of_tensorflows(dataset: Any) -> No
     assert isinstance(dataset, tf.data.Dataset)
     assert isinstance(iter(dataset), tf.data.Iterator)
     assert iter(dataset).element_spec == dataset.element_spec == SPECS
-    assert str(dataset) == str(from_generator(Passes(), SPECS).with_options(tf.data.Options()))
+    assert str(dataset) == str(Passes(Generate(), SPECS).dataset())
 
 
 @pytest.mark.parametrize("before", [0, 1, LENGTH - 1, LENGTH])
-def test_an_iterator_that_was_begun_in_python_goes_on_in_a_function(dataset: Any, passes: Passes, before: int) -> None:
+def test_an_iterator_that_was_begun_in_python_goes_on_in_a_function(
+    dataset: Any, generate: Generate, before: int
+) -> None:
     iterator = iter(dataset)
     assert [number(next(iterator)) for _ in range(before)] == list(range(before))
     for following in range(before, LENGTH):
         assert number(next_in_a_function(iterator)) == following
     with pytest.raises((StopIteration, tf.errors.OutOfRangeError)):
         next_in_a_function(iterator)
-    assert passes.begun == 1
-    assert passes.running == 0
+    assert generate.begun == 1
+    assert generate.running == 0
 
 
-def test_an_iterator_that_was_begun_in_a_function_goes_on_in_python(dataset: Any, passes: Passes) -> None:
+def test_an_iterator_that_was_begun_in_a_function_goes_on_in_python(dataset: Any, generate: Generate) -> None:
     iterator = iter(dataset)
     assert number(next_in_a_function(iterator)) == 0
     assert [number(element) for element in iterator] == list(range(1, LENGTH))
-    assert passes.begun == 1
+    assert generate.begun == 1
 
 
 def test_functions_take_the_dataset_what_is_left_of_an_iterator_and_one_from_outside(dataset: Any) -> None:
@@ -143,26 +155,81 @@ def test_what_is_made_of_it_and_functions_that_run_eagerly_see_all_of_it(dataset
         tf.config.run_functions_eagerly(False)
 
 
-def test_a_single_column_comes_as_a_tensor(passes: Passes) -> None:
-    alone = Passes(columns=1)
-    dataset = iterated_directly(from_generator(alone, SPECS[:1]).map(lambda column: column), alone)
+def test_a_single_column_comes_as_a_tensor() -> None:
+    dataset = directly(Generate(columns=1), SPECS[0])
     assert [tensor.numpy().tolist() for tensor in dataset] == [[k] * 4 for k in range(LENGTH)]
     iterator = iter(dataset)
     next(iterator)
     assert next_in_a_function(iterator).numpy().tolist() == [1] * 4
 
 
-def test_an_iterator_that_is_dropped_closes_its_pass(dataset: Any, passes: Passes) -> None:
+def test_an_iterator_that_is_dropped_closes_its_pass(dataset: Any, generate: Generate) -> None:
     for _ in dataset:
         break
-    assert (passes.begun, passes.running) == (1, 0)
+    assert (generate.begun, generate.running) == (1, 0)
     iterator = iter(dataset)
     next(iterator)
     next_in_a_function(iterator)
-    assert passes.running == 1
+    assert generate.running == 1
     del iterator
     gc.collect()
-    assert (passes.begun, passes.running) == (2, 0)
+    assert (generate.begun, generate.running) == (2, 0)
+
+
+def test_a_pass_that_a_function_has_taken_lives_as_long_as_anyone_can_ask_for_it(
+    dataset: Any, generate: Generate
+) -> None:
+    iterator = iter(dataset)
+    next(iterator)
+    tf.nest.flatten(iterator, expand_composites=True)  # takes it, and never asks
+    assert generate.running == 1
+    del iterator
+    gc.collect()
+    assert generate.running == 0
+    iterator = iter(dataset)
+    next(iterator)
+    function = concrete_next_of(iterator)
+    del iterator
+    gc.collect()
+    assert [number(function()) for _ in range(2)] == [1, 2]
+    assert generate.running == 1
+    del function
+    gc.collect()
+    assert (generate.begun, generate.running) == (2, 0)
+
+
+def test_passes_taken_by_functions_leave_nothing_in_tensorflow(dataset: Any) -> None:
+    def take() -> None:
+        iterator = iter(dataset)
+        next(iterator)
+        next_in_a_function(iterator)
+
+    take()
+    before = len(script_ops._py_funcs._funcs)
+    for _ in range(3):
+        take()
+    assert len(script_ops._py_funcs._funcs) == before
+
+
+def test_a_pass_goes_on_though_threads_and_a_function_take_it_at_once() -> None:
+    generate, inside, going_on = Generate(), threading.Event(), threading.Event()
+
+    def stopping() -> Iterator[Any]:
+        for arrays in generate():
+            yield arrays
+            inside.set()
+            assert going_on.wait(60)
+
+    iterator = iter(directly(stopping, SPECS))
+    numbers = [number(next(iterator))]
+    asked = [next, next_in_a_function, next, next]
+    with ThreadPoolExecutor(len(asked)) as pool:
+        waiting = [pool.submit(ask, iterator) for ask in asked]
+        assert inside.wait(60)
+        going_on.set()
+        numbers += [number(element.result(60)) for element in waiting]
+    assert sorted(numbers) == list(range(5))
+    assert generate.begun == 1
 
 
 def test_threads_share_an_iterator(dataset: Any) -> None:
@@ -176,37 +243,58 @@ def test_threads_share_an_iterator(dataset: Any) -> None:
         assert sorted(pool.map(one, range(LENGTH))) == list(range(LENGTH))
 
 
-def test_an_error_says_what_happened_and_where(passes: Passes) -> None:
+@pytest.mark.parametrize("error", [ValueError, UnicodeError, TypeError, MemoryError, NotImplementedError, KeyError])
+def test_an_error_says_what_happened_and_where_as_tensorflow_does(error: type[Exception]) -> None:
     def fail() -> Iterator[Any]:
-        yield from passes()
-        raise ValueError("of the generator")
+        yield from Generate()()
+        raise error("of the generator")
 
-    iterator = iter(iterated_directly(from_generator(fail, SPECS), fail))
-    for _ in range(LENGTH):
+    kinds = []
+    for dataset in (directly(fail, SPECS), Passes(fail, SPECS).dataset()):
+        iterator = iter(dataset)
+        for _ in range(LENGTH):
+            next(iterator)
+        with pytest.raises(tf.errors.OpError, match=f"{error.__name__}: .*of the generator") as caught:
+            next(iterator)
+        kinds.append(caught.type)
+        with pytest.raises(StopIteration):
+            next(iterator)
+    assert kinds == [kinds[0]] * 2
+
+
+def test_an_error_keeps_its_cause() -> None:
+    def fail() -> Iterator[Any]:
+        raise KeyError("of the generator")
+        yield
+
+    with pytest.raises(tf.errors.UnknownError) as caught:
+        next(iter(directly(fail, SPECS)))
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
+def test_an_interrupted_pass_does_not_look_like_a_finished_one() -> None:
+    def interrupted() -> Iterator[Any]:
+        yield next(Generate()())
+        raise KeyboardInterrupt
+
+    dataset = directly(interrupted, SPECS)
+    iterator = iter(dataset)
+    next(iterator)
+    with pytest.raises(KeyboardInterrupt):
         next(iterator)
-    with pytest.raises(tf.errors.OpError, match="ValueError: of the generator") as caught:
-        next(iterator)
-    assert isinstance(caught.value.__cause__, ValueError)
-    with pytest.raises(StopIteration):
-        next(iterator)
+    for ask in (next, next_in_a_function, next):
+        with pytest.raises(tf.errors.AbortedError, match=r"KeyboardInterrupt has ended this pass .* begins a new one"):
+            ask(iterator)
+    assert number(next(iter(dataset))) == 0
 
 
 def test_a_tensorflow_with_another_name_for_its_iterators_is_asked_itself(
     dataset: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = tf.data.Dataset.range(0)
-
-    class Renamed(type(iter(plain))):  # type: ignore[misc]
-        def __init__(self, _: Any) -> None:
-            self.resource = tf.constant(0)
-
-        def __next__(self) -> Any:
-            return np.zeros(4), False
-
-    direct._iterator_class.cache_clear()
-    monkeypatch.setattr(type(plain), "__iter__", lambda _: Renamed(None))
-    assert number(next(direct._iterator_class()(dataset, Passes()))) == 0
-    direct._iterator_class.cache_clear()
+    monkeypatch.setattr(direct, "_RESOURCE", "_named_otherwise")
+    monkeypatch.delattr(direct._DirectIterator, "_iterator_resource")
+    monkeypatch.delattr(direct._DirectIterator, "_next_tensors")
+    assert [number(element) for element in dataset] == list(range(LENGTH))
 
 
 def test_arrays_become_tensors_that_share_and_hold_their_memory() -> None:

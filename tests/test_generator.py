@@ -22,12 +22,12 @@ with warnings.catch_warnings():
 
 from headrace.adapters import generator
 from headrace.adapters.direct import iterated_directly
-from headrace.adapters.generator import from_generator
+from headrace.adapters.generator import Passes
 
 SPECS = tf.TensorSpec((), tf.int64), tf.TensorSpec((None, 2), tf.float32)
 
 
-class Passes:
+class Generate:
     """Generates pairs of arrays, and notes which passes are open and which threads generated."""
 
     def __init__(self, length: int, end: Callable[[], None] = lambda: None, pauses: int = 0) -> None:
@@ -51,12 +51,13 @@ class Passes:
             self.running -= 1
 
 
-def through_tensorflow(passes: Passes) -> Any:
-    return from_generator(passes, SPECS)
+def through_tensorflow(generate: Generate) -> Any:
+    return Passes(generate, SPECS).dataset()
 
 
-def directly(passes: Passes) -> Any:
-    return iterated_directly(from_generator(passes, SPECS), passes)
+def directly(generate: Generate) -> Any:
+    passes = Passes(generate, SPECS)
+    return iterated_directly(passes.dataset(), passes)
 
 
 both_ways = pytest.mark.parametrize("make", [through_tensorflow, directly])
@@ -70,48 +71,48 @@ def numbers(dataset: Any) -> list[int]:
 @pytest.mark.parametrize("pauses", [0, 2])
 @pytest.mark.parametrize("length", [0, 1, 5])
 def test_every_pass_has_a_generator_of_its_own(length: int, pauses: int, make: Any) -> None:
-    passes = Passes(length, pauses=pauses)
-    dataset = make(passes)
+    generate = Generate(length, pauses=pauses)
+    dataset = make(generate)
     gc.collect()
     assert dataset.element_spec == SPECS
-    assert passes.begun == 0
+    assert generate.begun == 0
     assert [numbers(dataset) for _ in range(3)] == [list(range(length))] * 3
     assert numbers(dataset.repeat(2)) == list(range(length)) * 2
-    assert (passes.begun, passes.running) == (5, 0)
+    assert (generate.begun, generate.running) == (5, 0)
 
 
 @both_ways
 def test_the_elements_have_their_shapes_and_values(make: Any) -> None:
-    for number, array in make(Passes(3)):
+    for number, array in make(Generate(3)):
         assert array.shape == (number, 2)
         assert array.numpy().tolist() == [[int(number)] * 2] * int(number)
 
 
 @both_ways
 def test_the_generator_runs_in_the_thread_that_asks(make: Any) -> None:
-    passes = Passes(3)
-    numbers(make(passes))
-    assert passes.threads == {threading.current_thread()}
+    generate = Generate(3)
+    numbers(make(generate))
+    assert generate.threads == {threading.current_thread()}
 
 
 @both_ways
 def test_passes_at_the_same_time_do_not_meet(make: Any) -> None:
-    passes = Passes(4)
-    dataset = make(passes)
+    generate = Generate(4)
+    dataset = make(generate)
     assert [(int(a), int(b)) for (a, _), (b, _) in zip(dataset, dataset, strict=True)] == [(k, k) for k in range(4)]
     assert numbers(dataset.take(3).concatenate(dataset)) == [0, 1, 2, 0, 1, 2, 3]
     zipped = tf.data.Dataset.zip(dataset, dataset.skip(1))
     assert [(int(a), int(b)) for (a, _), (b, _) in zipped] == [(0, 1), (1, 2), (2, 3)]
-    assert passes.running == 0
+    assert generate.running == 0
 
 
 @both_ways
 def test_a_pass_that_is_left_is_closed(make: Any) -> None:
-    passes = Passes(4)
-    for _ in make(passes):
+    generate = Generate(4)
+    for _ in make(generate):
         break
     gc.collect()
-    assert (passes.begun, passes.running) == (1, 0)
+    assert (generate.begun, generate.running) == (1, 0)
 
 
 @both_ways
@@ -120,14 +121,14 @@ def test_an_error_ends_its_pass_and_no_other(error: type[Exception], make: Any) 
     def fail() -> None:
         raise error("of the generator")
 
-    passes = Passes(2, fail)
-    dataset = make(passes)
+    generate = Generate(2, fail)
+    dataset = make(generate)
     for _ in range(2):
         running = iter(dataset)
         assert [int(next(running)[0]) for _ in range(2)] == [0, 1]
         with pytest.raises(tf.errors.OpError, match=f"{error.__name__}: .*of the generator"):
             next(running)
-        assert passes.running == 0
+        assert generate.running == 0
         with pytest.raises(StopIteration):
             next(running)
 
@@ -138,14 +139,14 @@ def test_it_works_in_functions_and_behind_further_steps(make: Any) -> None:
     def total(dataset: Any) -> Any:
         return dataset.reduce(np.int64(0), lambda before, element: before + element[0])
 
-    passes = Passes(5)
-    dataset = make(passes)
+    generate = Generate(5)
+    dataset = make(generate)
     assert int(total(dataset)) == 10
     assert sorted(numbers(dataset.map(lambda *both: both, num_parallel_calls=2).shuffle(3))) == list(range(5))
     assert numbers(dataset.prefetch(2).filter(lambda number, _: number % 2 == 0)) == [0, 2, 4]
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
     assert numbers(strategy.experimental_distribute_dataset(dataset)) == list(range(5))
-    assert passes.running == 0
+    assert generate.running == 0
 
 
 def test_a_function_of_the_users_in_the_same_place_is_interrupted_at_once() -> None:
@@ -157,7 +158,7 @@ def test_a_function_of_the_users_in_the_same_place_is_interrupted_at_once() -> N
         assert over.wait(60), "it was not interrupted"
         return number
 
-    numbers(from_generator(Passes(1), SPECS))  # watches from now on
+    numbers(through_tensorflow(Generate(1)))  # watches from now on
     users = tf.data.Dataset.range(1).flat_map(generator._repeated(wait, SPECS[:1]))
     with pytest.raises(tf.errors.UnknownError, match="KeyboardInterrupt"):
         next(iter(users.with_options(generator._options())))
@@ -167,7 +168,7 @@ SIGNALS = """
 import itertools, os, random, signal, sys, threading, time
 import numpy as np, tensorflow as tf
 from headrace.adapters.direct import iterated_directly
-from headrace.adapters.generator import from_generator
+from headrace.adapters.generator import Passes
 
 def stop(*_):
     raise SystemExit("stopped")
@@ -191,9 +192,10 @@ def press():
             break  # TensorFlow loses a few signals, in its own __del__
 
 sys.unraisablehook = lambda _: None
-dataset = from_generator(numbers, (tf.TensorSpec((), tf.int64),))
+passes = Passes(numbers, (tf.TensorSpec((), tf.int64),))
+dataset = passes.dataset()
 if sys.argv[4:] == ["directly"]:
-    dataset = iterated_directly(dataset, numbers)
+    dataset = iterated_directly(dataset, passes)
 elif sys.argv[4:]:  # TensorFlow asks for more and more, and does not come back
     dataset = dataset.filter(lambda number: number < 3)
 for _ in range(int(sys.argv[3])):

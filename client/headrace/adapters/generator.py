@@ -8,6 +8,7 @@ import itertools
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Generator, Iterator
 from types import FrameType
 from typing import Any
@@ -18,36 +19,71 @@ from .. import interrupts
 
 _LEAVING_SECONDS, _MOMENT, _CALM = 1.0, 0.001, 10
 _exiting = False
+_NEW = 0
+"""A number that no pass has, for one that is to begin."""
+
+Generate = Callable[[], Generator[Any, None, None]]
 
 
-def from_generator(generate: Callable[[], Generator[Any, None, None]], specs: Any) -> tf.data.Dataset:
-    """A dataset of tuples of arrays, each pass of which runs a generator of its own, closed where the pass is left.
+class Passes:
+    """Datasets of what generators yield: each pass runs one of its own, which is closed when the pass is left.
 
-    `specs` are `tf.TensorSpec`, one for each array of a tuple. A generator that yields None has nothing yet, and is
-    asked again unless TensorFlow wants to end. Its errors come as `tf.errors.OpError`; what a handler of signals raises
-    in it comes as it is. TensorFlow's own runs the generator in another thread, for which the one that asks waits, at
-    every element.
+    A generator yields tuples of arrays; or None where it has nothing yet, and is asked again unless TensorFlow wants to
+    end. Its errors come as `tf.errors.OpError`; what a handler of signals raises in it comes as it is. TensorFlow's own
+    `from_generator` runs it in another thread, for which the one that asks waits, at every element.
     """
-    interrupts.watch()
-    running: dict[int, tuple[Iterator[Any], int]] = {}
-    """Each pass's generator, and how often Ctrl-C had come before it."""
-    numbers = itertools.count()
 
-    def passes() -> Iterator[int]:
+    def __init__(self, generate: Generate, specs: Any) -> None:
+        """`specs` are the `tf.TensorSpec` of the arrays: a tuple of them, or one alone where elements are no tuples."""
+        interrupts.watch()
+        self.generate, self.specs = generate, specs
+        self._begun: weakref.WeakValueDictionary[int, Generator[Any, None, None]] = weakref.WeakValueDictionary()
+        self._running: dict[int, tuple[Generator[Any, None, None], int]] = {}
+        """Each pass's generator, and how often Ctrl-C had come before it."""
+        self._numbers = itertools.count(_NEW + 1)
+        self._pass = _traced(self._generated)
+
+    def dataset(self) -> tf.data.Dataset:
+        """All passes."""
+        return self._dataset(_NEW)
+
+    def rest(self, begun: Generator[Any, None, None]) -> tf.data.Dataset:
+        """What a generator that was begun elsewhere has left, for one pass; who wants it has to hold the generator.
+
+        TensorFlow would do so for ever, as it keeps all functions of Python's that it has ever called: hence only one
+        of them for all passes, to which a number says which.
+        """
+        number = next(self._numbers)
+        self._begun[number] = begun
+        return self._dataset(number)
+
+    def _dataset(self, number: int) -> tf.data.Dataset:
+        alone = tf.data.Dataset.from_tensors(tf.constant(number, tf.int64))
+        return _mapped(tf.raw_ops.FlatMapDataset, alone, self._pass, self.specs).with_options(_options())
+
+    def _generated(self, number: Any) -> Any:
+        """The pass of a number, as a dataset's variant."""
+        signature = tf.TensorSpec((), tf.int64)
+        numbered = tf.data.Dataset.from_generator(self._running_numbers, args=(number,), output_signature=signature)
+        elements = numbered.flat_map(_repeated(self._element, self.specs))
+        return tf.data.experimental.to_variant(elements)
+
+    def _running_numbers(self, wanted: Any) -> Iterator[int]:
         """The number of a pass, until it is over; TensorFlow closes this when it drops the pass."""
-        number = next(numbers)
-        with contextlib.closing(generate()) as generator:
-            running[number] = generator, interrupts.count()
+        begun = self.generate() if wanted == _NEW else self._begun.pop(int(wanted))
+        number = next(self._numbers)
+        with contextlib.closing(begun) as generator:
+            self._running[number] = generator, interrupts.count()
             try:
-                while number in running and not _exiting:
+                while number in self._running and not _exiting:
                     yield number
             finally:
-                running.pop(number, None)
+                self._running.pop(number, None)
 
-    def element(number: Any) -> Any:
+    def _element(self, number: Any) -> Any:
         """The pass's next element; raises StopIteration where there is none, for the time being or for good."""
         interrupts.redirect(_caller)  # again and again: a notebook takes the handler back with every cell
-        generator, pressed = running[int(number)]
+        generator, pressed = self._running[int(number)]
         try:
             if interrupts.pending():
                 raise KeyboardInterrupt
@@ -55,7 +91,7 @@ def from_generator(generate: Callable[[], Generator[Any, None, None]], specs: An
             if found is None and interrupts.unheard(pressed):
                 raise KeyboardInterrupt
         except StopIteration:
-            del running[int(number)]
+            del self._running[int(number)]
             raise
         except Exception:
             raise
@@ -67,9 +103,6 @@ def from_generator(generate: Callable[[], Generator[Any, None, None]], specs: An
             raise StopIteration
         return found
 
-    numbered = tf.data.Dataset.from_generator(passes, output_signature=tf.TensorSpec((), tf.int64))
-    return numbered.flat_map(_repeated(element, specs)).with_options(_options())
-
 
 def _repeated(function: Callable[[Any], Any], specs: Any) -> Callable[[Any], tf.data.Dataset]:
     """Makes a dataset of a number: what `function` returns for it, time after time, until it raises StopIteration.
@@ -77,27 +110,35 @@ def _repeated(function: Callable[[Any], Any], specs: Any) -> Callable[[Any], tf.
     `Dataset.map` would do, but has no parameter for its two attributes by which the function runs in the thread that
     asks, and may end the dataset.
     """
-
-    def call(number: Any) -> Any:
-        return tf.numpy_function(function, [number], [spec.dtype for spec in specs])
-
-    traced = tf.function(call, autograph=False).get_concrete_function(tf.TensorSpec((), tf.int64))
+    types = [spec.dtype for spec in tf.nest.flatten(specs)]
+    called = _traced(lambda number: tf.numpy_function(function, [number], types))
+    attributes = {"use_inter_op_parallelism": False, "preserve_cardinality": False}
 
     def repeated(number: Any) -> tf.data.Dataset:
         numbers = tf.data.Dataset.from_tensors(number).repeat()
-        variant = tf.raw_ops.MapDataset(
-            input_dataset=tf.data.experimental.to_variant(numbers),
-            other_arguments=[],
-            f=traced,
-            output_types=[spec.dtype for spec in specs],
-            output_shapes=[spec.shape for spec in specs],
-            use_inter_op_parallelism=False,
-            preserve_cardinality=False,
-        )
-        return tf.data.experimental.from_variant(variant, specs)
+        return _mapped(tf.raw_ops.MapDataset, numbers, called, specs, **attributes)
 
     quiet: Callable[[Any], tf.data.Dataset] = tf.autograph.experimental.do_not_convert(repeated)
     return quiet
+
+
+def _traced(function: Callable[[Any], Any]) -> Any:
+    """Of a number, as the datasets' operations take it."""
+    return tf.function(function, autograph=False).get_concrete_function(tf.TensorSpec((), tf.int64))
+
+
+def _mapped(operation: Any, numbers: tf.data.Dataset, traced: Any, specs: Any, **attributes: bool) -> tf.data.Dataset:
+    """A dataset's operation on another one of numbers."""
+    flat = tf.nest.flatten(specs)
+    variant = operation(
+        input_dataset=tf.data.experimental.to_variant(numbers),
+        other_arguments=[],
+        f=traced,
+        output_types=[spec.dtype for spec in flat],
+        output_shapes=[spec.shape for spec in flat],
+        **attributes,
+    )
+    return tf.data.experimental.from_variant(variant, specs)
 
 
 def _options() -> tf.data.Options:

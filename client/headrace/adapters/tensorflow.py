@@ -17,7 +17,7 @@ except ImportError as error:
     raise UsageError('to_tf needs TensorFlow: pip install "headrace[tensorflow]"') from error
 
 from .direct import iterated_directly
-from .generator import from_generator
+from .generator import Passes
 
 if TYPE_CHECKING:
     from ..dataset import Dataset
@@ -43,16 +43,16 @@ def to_tf(dataset: Dataset, *, repeat: bool) -> tf.data.Dataset:
             raise UsageError("the state was loaded after to_tf() had counted a full epoch; call to_tf() again after it")
         return _batches(dataset, columns, forever=repeat)
 
-    batches = from_generator(generate, _signature(dataset, columns))
-    if len(columns) == 1:
-        batches = batches.map(lambda column: column)
+    signature = _signature(dataset, columns)
+    passes = Passes(generate, signature if len(columns) > 1 else signature[0])
+    batches = passes.dataset()
     if repeat:
         batches = batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
     elif at_beginning:
         batches = batches.apply(tf.data.experimental.assert_cardinality(len(dataset)))
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return iterated_directly(batches.with_options(options), generate)
+    return iterated_directly(batches.with_options(options), passes)
 
 
 def _at_beginning(dataset: Dataset) -> bool:
