@@ -13,7 +13,7 @@ enum { THREADS = 3, TOGETHER = 5, SIDE = 40 };
 static const char *const NAMES[] = {
     "jpeg_std_error",   "jpeg_CreateDecompress", "jpeg_destroy_decompress", "jpeg_mem_src",
     "jpeg_read_header", "jpeg_start_decompress", "jpeg_crop_scanline",      "jpeg_skip_scanlines",
-    "jpeg_read_scanlines", "jpeg_finish_decompress",
+    "jpeg_read_scanlines", "jpeg_finish_decompress", "jpeg_abort_decompress",
 };
 static void *library[sizeof NAMES / sizeof *NAMES];
 static struct file {

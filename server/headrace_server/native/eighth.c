@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "entropy.h"
+#include "markers.h"
 #include "headers.h"
 #include "scan.h"
 #include "symbols.h"

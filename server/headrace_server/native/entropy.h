@@ -3,6 +3,9 @@
 #include <stdint.h>
 #include <string.h>
 
+/* Also where a compiler would not do it by itself: with constants it makes other loops, and other vectors for others. */
+#define INLINED static inline __attribute__((always_inline))
+
 enum { SHORT = 10, LONGEST_CODE = 16, MOST_SYMBOLS = 256, COEFFICIENTS = 64, MOST_FIRST_SIZE = 11 };
 enum { END_OF_BLOCK = 0x00, SIXTEEN_ZEROS = 0xf0 };
 

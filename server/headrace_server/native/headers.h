@@ -1,8 +1,7 @@
 /* The headers of a baseline JPEG (ITU-T T.81, annex B) of one component, or of brightness and two colours. */
 
-#include "markers.h"
-
 enum { TABLES = 4, MOST_COMPONENTS = 3, MOST_ACROSS = 4, MOST_SIDE = 65500 }; /* the last two are libjpeg's */
+enum { MOST_BLOCKS = 6 }; /* in a unit of the scan */
 
 struct component {
     int id, across, down; /* so many of its blocks are in a unit of the scan */

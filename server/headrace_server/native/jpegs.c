@@ -1,18 +1,25 @@
 /* JPEGs decoded and resized into their places, several in one call, by the libjpeg-turbo that Pillow brings.
  *
  * The pixels are those of libjpeg's own decoding, in full and as it does it by default. What it warns of or fails at is
- * not made: somebody else may say what is wrong. Decoders are kept, since to create one costs tens of microseconds
- * where the processor is a virtual one: libjpeg-turbo asks it each time what it can do. */
+ * not made: somebody else may say what is wrong. What libjpeg-turbo takes most of the time for is to read the codes, which is done
+ * for it here wherever nothing about them is out of the ordinary. */
 
-#include <pthread.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "entropy.h"
+#include "markers.h"
+#include "headers.h"
+#include "scan.h"
+#include "blocks.h"
+#include "reader.h"
 #include "libjpeg.h"
+#include "decoders.h"
 #include "look.h"
 #include "resample.h"
 
-enum { ROWS = 16, MOST_PICTURES = 128, UNIT = 32 /* the most pixels across that a JPEG codes together */ };
+enum { ROWS = 16, UNIT = 32 /* the most pixels across that a JPEG codes together */ };
 
 /* Rows and columns of a picture. */
 struct window {
@@ -31,107 +38,8 @@ struct picture {
     int64_t made;
 };
 
-struct decoder {
-    struct decoder *next;
-    const struct libjpeg *library;
-    struct jpeg jpeg;
-    struct jpeg_errors errors;
-    jmp_buf failed;
-    int warnings, pictures;
-    uint8_t *pixels; /* of the window, from the column `left` of the picture on */
-    size_t room;
-    int64_t left, stride;
-};
-
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct decoder *unused;
-
-static void fail(struct jpeg *jpeg) {
-    longjmp(((struct decoder *)jpeg->client_data)->failed, 1);
-}
-
-static void warn(struct jpeg *jpeg, int level) {
-    ((struct decoder *)jpeg->client_data)->warnings += level < 0;
-}
-
-static void say_nothing(struct jpeg *jpeg) {
-    (void)jpeg;
-}
-
-static void discard(struct decoder *decoder) {
-    decoder->library->destroy(&decoder->jpeg);
-    free(decoder->pixels);
-    free(decoder);
-}
-
-static int begin(struct decoder *decoder) {
-    decoder->jpeg.errors = decoder->library->std_error(&decoder->errors);
-    decoder->errors.fail = fail;
-    decoder->errors.warn = warn;
-    decoder->errors.show = say_nothing;
-    decoder->jpeg.client_data = decoder;
-    if (setjmp(decoder->failed))
-        return 0;
-    decoder->library->create(&decoder->jpeg, JPEG_VERSION, sizeof decoder->jpeg);
-    return 1;
-}
-
-/* NULL without memory, or where the library is not of this version. */
-static struct decoder *create(const struct libjpeg *library) {
-    struct decoder *decoder = calloc(1, sizeof *decoder);
-    if (!decoder)
-        return NULL;
-    decoder->library = library;
-    if (begin(decoder))
-        return decoder;
-    discard(decoder);
-    return NULL;
-}
-
-static struct decoder *borrow(const struct libjpeg *library) {
-    pthread_mutex_lock(&lock);
-    struct decoder *decoder = unused;
-    if (decoder)
-        unused = decoder->next;
-    pthread_mutex_unlock(&lock);
-    if (!decoder)
-        return create(library);
-    decoder->library = library; /* whoever had it before may have gone, and the table of functions with it */
-    return decoder;
-}
-
-static void give_back(struct decoder *decoder) {
-    if (decoder->pictures >= MOST_PICTURES) {
-        discard(decoder);
-        return;
-    }
-    free(decoder->pixels);
-    decoder->pixels = NULL;
-    decoder->room = 0;
-    pthread_mutex_lock(&lock);
-    decoder->next = unused;
-    unused = decoder;
-    pthread_mutex_unlock(&lock);
-}
-
 static int64_t least_of(int64_t a, int64_t b) {
     return a < b ? a : b;
-}
-
-static int make_room(struct decoder *decoder, size_t room) {
-    if (room <= decoder->room)
-        return 1;
-    free(decoder->pixels);
-    decoder->pixels = malloc(room);
-    decoder->room = decoder->pixels ? room : 0;
-    return decoder->pixels != NULL;
-}
-
-/* A file without a table of its own must not be decoded with the one of the file before. What they take is the
- * decoder's until it ends, which is why it does so after MOST_PICTURES. */
-static void forget_tables(struct jpeg *jpeg) {
-    memset(jpeg->quantization, 0, sizeof jpeg->quantization);
-    memset(jpeg->huffman, 0, sizeof jpeg->huffman);
 }
 
 /* Leaves the columns out that are not seen: a unit beside those that are is needed for the colours of their edge. */
@@ -178,9 +86,24 @@ static int decode_window(struct decoder *decoder, const struct picture *picture,
     return !below || (skip_rows(decoder, below - 1) && read_rows(decoder, seen->down, 1));
 }
 
-/* The window into the decoder's pixels; false for any flaw of the picture, also outside the window, after which the
- * decoder is of no use any more. */
-static int decode(struct decoder *decoder, const struct picture *picture, const struct window *seen) {
+/* In place of libjpeg's own. */
+static int read_unit_for(struct jpeg *jpeg, int16_t (**blocks)[COEFFICIENTS]) {
+    read_unit(&((struct decoder *)jpeg->client_data)->reader, blocks);
+    return 1;
+}
+
+/* Ends a picture of which all rows have been read; whether nothing was wrong with it. */
+static int finish(struct decoder *decoder, int read_here) {
+    if (read_here)
+        decoder->library->leave(&decoder->jpeg); /* it stands at the scan's beginning, and would look for its end */
+    else
+        decoder->library->finish(&decoder->jpeg);
+    return !decoder->warnings && (!read_here || has_read_all(&decoder->reader));
+}
+
+/* The window into the decoder's pixels, its codes read here or by libjpeg; false for any flaw of the picture, also outside the
+ * window. */
+static int decode(struct decoder *decoder, const struct picture *picture, const struct window *seen, int read_here) {
     const struct libjpeg *library = decoder->library;
     struct jpeg *jpeg = &decoder->jpeg;
     if (setjmp(decoder->failed))
@@ -195,10 +118,19 @@ static int decode(struct decoder *decoder, const struct picture *picture, const 
     library->start(jpeg);
     if (jpeg->out_height != picture->height || jpeg->out_width != picture->width || jpeg->out_components[1] != 3)
         return 0;
-    if (!decode_window(decoder, picture, seen))
-        return 0;
-    library->finish(jpeg);
-    return !decoder->warnings;
+    if (read_here)
+        jpeg->codes->read_unit = read_unit_for;
+    return decode_window(decoder, picture, seen) && finish(decoder, read_here);
+}
+
+/* As `decode`; where codes are out of the ordinary, libjpeg has the last word. A decoder that failed is not to be used again. */
+static int decode_fast(struct decoder *decoder, const struct picture *picture, const struct window *seen) {
+    if (!decoder->library->leave || !begin_reading(&decoder->reader, picture->data, picture->size))
+        return decode(decoder, picture, seen, 0);
+    if (decode(decoder, picture, seen, 1))
+        return 1;
+    decoder->library->leave(&decoder->jpeg);
+    return decode(decoder, picture, seen, 0);
 }
 
 static struct stretch stretch_of(const struct picture *picture, int64_t length, int64_t size, int64_t skipped) {
@@ -244,7 +176,7 @@ static int make(struct decoder **decoder, const struct picture *picture, int ker
     const struct window seen = seen_window(picture, &down, &across);
     down.before = seen.top - window->top;
     across.before = seen.left - window->left;
-    if (decode(*decoder, picture, &seen))
+    if (decode_fast(*decoder, picture, &seen))
         return resize(*decoder, picture, &seen, &down, &across, kernel, tall_down_first);
     discard(*decoder);
     *decoder = NULL;

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import _imaging
+from PIL import _imaging, features
 
 from .buffers import address_of, address_of_bytes
 from .loading import loaded
@@ -25,7 +25,10 @@ _FUNCTIONS = (
     "jpeg_skip_scanlines",
     "jpeg_read_scanlines",
     "jpeg_finish_decompress",
+    "jpeg_abort_decompress",
 )
+_KNOWN_INSIDE = ("1", "2", "3")
+"""The first numbers of releases of libjpeg-turbo in which `struct jpeg_codes` of libjpeg.h is what it says."""
 _PICTURE = np.dtype(
     [
         (name, np.int64)
@@ -100,6 +103,8 @@ def jpeg_maker(kernel: int, *, tall_down_first: bool) -> JpegMaker | None:
         addresses = [ctypes.cast(getattr(pillow, name), ctypes.c_void_p).value for name in _FUNCTIONS]
     except (OSError, AttributeError):
         return None
+    if (features.version("libjpeg_turbo") or "").partition(".")[0] not in _KNOWN_INSIDE:
+        addresses[-1] = None
     glance = ctypes.PyDLL(library._name).headrace_look  # so short that letting go of the lock would cost more
     glance.argtypes = library.headrace_look.argtypes
     functions = (ctypes.c_void_p * len(addresses))(*addresses)

@@ -6,9 +6,6 @@
 
 enum { LANES = 3 };
 
-/* Also where a compiler would not do it by itself: with constants it makes other loops, and other vectors for others. */
-#define INLINED static inline __attribute__((always_inline))
-
 struct lane {
     uint64_t at, until; /* bits from the beginning of the buffer */
     const struct place *place;
@@ -16,15 +13,6 @@ struct lane {
     int failed;                 /* what comes is no symbol */
     uint32_t *kept, *kept_most; /* where the next symbol is put that is kept, and where that must stop */
 };
-
-static inline uint64_t eight_bytes(const uint8_t *bytes) {
-    uint64_t word;
-    memcpy(&word, bytes, sizeof word);
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    word = __builtin_bswap64(word);
-#endif
-    return word;
-}
 
 /* At least REAL_BITS bits, the next one highest. */
 static inline uint64_t bits_at(const uint8_t *bytes, uint64_t at) {

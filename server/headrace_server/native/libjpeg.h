@@ -10,6 +10,12 @@ enum { JPEG_VERSION = 62, JPEG_RGB = 2, JPEG_HEADER_READ = 1, JPEG_TABLES = 4 };
 
 struct jpeg;
 
+/* What reads the codes: not a part of the interface, but the same in all releases so far. */
+struct jpeg_codes {
+    void (*start)(struct jpeg *);
+    int (*read_unit)(struct jpeg *, int16_t (**blocks)[64]); /* into blocks of zeros, if there are any */
+};
+
 struct jpeg_errors {
     void (*fail)(struct jpeg *);
     void (*warn)(struct jpeg *, int level); /* below 0 for what costs pixels */
@@ -37,12 +43,15 @@ struct jpeg {
     int scan, unit_row, out_scan, out_unit_row;
     void *progression;
     void *quantization[JPEG_TABLES], *huffman[2 * JPEG_TABLES];
-    char rest[336];
+    char rest[296];
+    struct jpeg_codes *codes; /* once it is started */
+    void *stages[4];
 };
 
 _Static_assert(sizeof(void *) != 8 || offsetof(struct jpeg, out_width) == 136, "as in jpeglib.h");
 _Static_assert(sizeof(void *) != 8 || offsetof(struct jpeg, next_row) == 168, "as in jpeglib.h");
 _Static_assert(sizeof(void *) != 8 || offsetof(struct jpeg, quantization) == 200, "as in jpeglib.h");
+_Static_assert(sizeof(void *) != 8 || offsetof(struct jpeg, codes) == 592, "as in jpeglib.h");
 _Static_assert(sizeof(void *) != 8 || sizeof(struct jpeg) == 632, "as in jpeglib.h");
 
 /* Its functions, in the order in which native/jpegs.py names them. */
@@ -57,4 +66,5 @@ struct libjpeg {
     uint32_t (*skip_rows)(struct jpeg *, uint32_t count);
     uint32_t (*read_rows)(struct jpeg *, uint8_t **rows, uint32_t count);
     int (*finish)(struct jpeg *);
+    void (*leave)(struct jpeg *); /* NULL where `jpeg_codes` may be something else */
 };

@@ -1,8 +1,6 @@
 /* The size of an ordinary JPEG, from what comes before its scan; see `jpeg_header` in orientation.py, whose answer this is
  * wherever it gives one and there is no Exif. */
 
-#include "markers.h"
-
 /* What is to be seen of a JPEG at a glance. */
 struct glance {
     int64_t height, width; /* 0 for what is not ordinary: any but one scan of 8 bits and of 1 or 3 components */

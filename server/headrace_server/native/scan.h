@@ -1,6 +1,6 @@
 /* The bytes of a scan between two markers, without the zeros that are stuffed into them, a buffer full at a time. */
 
-enum { BUFFER = 3 << 17, BEHIND = 64 };
+enum { BUFFER = 3 << 17, BEHIND = 256 };
 
 struct scan {
     const uint8_t *next, *end; /* what is not in the buffer yet */
@@ -31,7 +31,7 @@ static void take_bytes(struct scan *scan) {
 }
 
 /* Fills the buffer again, of which the first `passed` bytes are not needed any more. */
-static void fill(struct scan *scan, int64_t passed) {
+static void take_more_bytes(struct scan *scan, int64_t passed) {
     scan->held -= passed;
     memmove(scan->bytes, scan->bytes + passed, (size_t)scan->held);
     take_bytes(scan);
@@ -51,4 +51,13 @@ static void begin_scan(struct scan *scan, const uint8_t *start, const uint8_t *e
 /* Goes on behind the marker. */
 static void begin_anew(struct scan *scan) {
     begin_scan(scan, scan->next + 2, scan->end);
+}
+
+static inline uint64_t eight_bytes(const uint8_t *bytes) {
+    uint64_t word;
+    memcpy(&word, bytes, sizeof word);
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    word = __builtin_bswap64(word);
+#endif
+    return word;
 }

@@ -5,7 +5,7 @@
  * Computer Journal 46, 2003): after 100 to 200 bytes, as a rule. So a lane notes the beginnings of the first units that
  * it believes to read, and counts from the one on which the lane before it, of which this is certain, comes to stand. */
 
-enum { MOST_BLOCKS = 6, HEAD = 1 << 10, MARGIN = 1 << 11, SHORTEST = 1 << 12 };
+enum { LAST = 16, HEAD = 1 << 10, MARGIN = 1 << 11, SHORTEST = 1 << 12 };
 enum { MOST_KEPT = BUFFER / LANES * 2, KEPT_ALONE = 1 << 10, MOST_BEGINNINGS = 8 * HEAD };
 _Static_assert(MOST_BLOCKS * COEFFICIENTS * (LONGEST_CODE + 15) < 8 * (MARGIN - BEHIND), "a unit fits into the margin");
 
@@ -106,10 +106,10 @@ static int hand_over(struct units *units, int count, take_units *take, void *tak
 static int read_some_units(struct units *units, take_units *take, void *taker) {
     struct scan *scan = &units->scan;
     if (!scan->whole) {
-        fill(scan, (int64_t)(units->at / 8));
+        take_more_bytes(scan, (int64_t)(units->at / 8));
         units->at %= 8;
     }
-    const int64_t at = (int64_t)units->at, bits = 8 * (scan->held - (scan->whole ? BEHIND : MARGIN)) - at;
+    const int64_t at = (int64_t)units->at, bits = 8 * (scan->held - (scan->whole ? LAST : MARGIN)) - at;
     const int count = bits < 2 * 8 * SHORTEST ? 1 : bits < LANES * 8 * SHORTEST ? 2 : LANES;
     for (int i = 0; i < count; i++) {
         begin_lane(units, i, (uint64_t)(at + bits * i / count), (uint64_t)(bits < 0 ? 0 : at + bits * (i + 1) / count));
