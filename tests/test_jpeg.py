@@ -39,7 +39,7 @@ def check(data: bytes, height: int, width: int) -> None:
 
 
 def test_the_decoder_is_in_use() -> None:
-    assert jpeg.NATIVE is not None
+    assert jpeg.EIGHTH is not None
 
 
 def test_every_kind_of_baseline_jpeg_is_decoded_to_libjpegs_pixels() -> None:
@@ -208,16 +208,18 @@ def test_turned_pictures_come_through_it(monkeypatch: pytest.MonkeyPatch) -> Non
     data = encoded(smooth(81, 121), exif=b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0")
     found: list[Decoded] = []
     for decoder in (DECODER, None):
-        monkeypatch.setattr(jpeg, "NATIVE", decoder)
+        monkeypatch.setattr(jpeg, "EIGHTH", decoder)
         found.append(decode_scaled(data, lambda height, width: 8))
     assert found[0][1:] == found[1][1:] == (121, 81, 8, 0.0, found[1].left, True)
     assert np.array_equal(found[0].image, found[1].image)
 
 
 def test_a_decoder_that_gives_other_pixels_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(data: bytes, height: int, width: int) -> NDArray[np.uint8]:
-        return np.zeros((height, width, 3), np.uint8)
+    def wrong(_data: bytes, height: int, width: int, factor: int = 1) -> NDArray[np.uint8]:
+        return np.zeros((-(-height // factor), -(-width // factor), 3), np.uint8)
 
     monkeypatch.setattr(jpeg, "eighth_decoder", lambda: wrong)
-    with pytest.warns(RuntimeWarning, match="scales differently"):
-        assert jpeg.fastest() is None
+    monkeypatch.setattr(jpeg, "jpeg_decoder", lambda: wrong)
+    for fastest in (jpeg.fastest_eighth, jpeg.fastest):
+        with pytest.warns(RuntimeWarning, match="decodes otherwise"):
+            assert fastest() is None

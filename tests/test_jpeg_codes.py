@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from jpegs import encoded, encoded_variously, long, smooth, wide
 from numpy.typing import NDArray
 
-from headrace_server import jpeg_runs
+from headrace_server import jpeg, jpeg_runs
 from headrace_server.native import JpegMaker, JpegTask, jpegs
 
 pytestmark = pytest.mark.skipif(jpeg_runs.NATIVE is None, reason="not compiled")
@@ -116,6 +116,22 @@ def test_every_window_is_what_libjpeg_makes_of_it(
     assert counting.read_by_libjpeg == 0
 
 
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_pictures_are_made_smaller_as_by_libjpeg(factor: int) -> None:
+    assert jpeg.NATIVE is not None
+    for file in (
+        *files_of_every_kind(),
+        encoded(NOISE, quality=100),
+        encoded(NOISE[:57, :64]),
+        encoded(NOISE[:64, :57]),
+    ):
+        height, width, *_ = simplejpeg.decode_jpeg_header(file)
+        image = jpeg.NATIVE(file, height, width, factor)
+        np.testing.assert_array_equal(image, jpeg._with_libjpeg(file, height, width, factor))
+        assert jpeg.NATIVE(file, height + 1, width, factor) is None
+        assert jpeg.NATIVE(file, height, width - 1, factor) is None
+
+
 def changed(data: bytes, before: int, by: bytes, old: int = 0) -> bytes:
     """The bytes with `by` in place of the `old` ones that come `before` so many of the end."""
     return data[: len(data) - before] + by + data[len(data) - before + old :]
@@ -136,11 +152,15 @@ ODD = {
 def test_what_is_odd_libjpeg_reads_and_judges(counting: Counting, kind: str) -> None:
     file, is_fine = ODD[kind]
     made = whole(counting.maker, file)
+    assert jpeg.NATIVE is not None
+    smaller = jpeg.NATIVE(file, *simplejpeg.decode_jpeg_header(file)[:2], 2)
     if is_fine:
         np.testing.assert_array_equal(made, simplejpeg.decode_jpeg(file, "RGB"))
+        np.testing.assert_array_equal(smaller, jpeg._with_libjpeg(file, *simplejpeg.decode_jpeg_header(file)[:2], 2))
         assert counting.read_by_libjpeg == 1
     else:
         assert made is None
+        assert smaller is None
     np.testing.assert_array_equal(whole(counting.maker, GOOD), simplejpeg.decode_jpeg(GOOD, "RGB"))
 
 
@@ -152,6 +172,6 @@ def test_a_libjpeg_of_unknown_insides_reads_all_itself(monkeypatch: pytest.Monke
     assert jpeg_runs.NATIVE.libjpeg[LEAVE] is not None
     for version in ("4.0", None):
         monkeypatch.setattr(jpegs.features, "version", lambda _, version=version: version)
-        unknown = jpeg_runs.fastest()
-        assert unknown is not None
-        assert unknown.libjpeg[LEAVE] is None
+        unknown = jpegs._libjpeg.__wrapped__()
+        assert unknown[FINISH] is not None
+        assert unknown[LEAVE] is None

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin, _imaging, features
 
 from .claims import jpeg_excess, tiff_excess, tiff_tile, webp_size
-from .jpeg import decode_smaller
+from .jpeg import decode_jpeg
 from .orientation import ORIENTATION_TAG, JpegHeader, begins_late, jpeg_header, upright, upright_size
 
 MAX_PIXELS = 100_000_000
@@ -131,7 +131,7 @@ def decode_scaled(data: bytes, reduction: Reduction, *, max_pixels: int = MAX_PI
         factor = reduction(height, width)
         try:
             if factor == 1:
-                image = upright(simplejpeg.decode_jpeg(data, "RGB"), header.orientation)
+                image = upright(decode_jpeg(data, header.height, header.width), header.orientation)
                 return Decoded(image, height, width, scalable=True)
             return _decode_smaller(data, header, factor)
         except (ValueError, RuntimeError, MemoryError):
@@ -146,7 +146,7 @@ def _in_full(_height: int, _width: int) -> int:
 
 def _decode_smaller(data: bytes, header: JpegHeader, factor: int) -> Decoded:
     height, width = upright_size(header)
-    image = upright(decode_smaller(data, header.height, header.width, factor), header.orientation)
+    image = upright(decode_jpeg(data, header.height, header.width, factor), header.orientation)
     # The last row and column may stand for fewer pixels than the others; turned, they may come first.
     late_top, late_left = begins_late(header.orientation)
     top = image.shape[0] - height / factor if late_top else 0.0

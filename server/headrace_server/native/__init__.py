@@ -1,7 +1,7 @@
 """What is written in C, for what no package does at the speed of the hardware."""
 
 from .eighth import EighthDecoder, eighth_decoder
-from .jpegs import JpegMaker, JpegTask, jpeg_maker
+from .jpegs import JpegDecoder, JpegMaker, JpegTask, jpeg_decoder, jpeg_maker
 from .reads import Outcome, ReadThreads, read_threads
 from .resampling import Edges, Resampler, resamplers
 from .runs import file_run
@@ -9,6 +9,7 @@ from .runs import file_run
 __all__ = [
     "Edges",
     "EighthDecoder",
+    "JpegDecoder",
     "JpegMaker",
     "JpegTask",
     "Outcome",
@@ -16,6 +17,7 @@ __all__ = [
     "Resampler",
     "eighth_decoder",
     "file_run",
+    "jpeg_decoder",
     "jpeg_maker",
     "read_threads",
     "resamplers",

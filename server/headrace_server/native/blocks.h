@@ -5,7 +5,7 @@
  * looked up. So nothing else may have to be waited for: the bits for later symbols are fetched while one is looked up. */
 
 enum { ENDS_BLOCK = 128, LAST_COEFFICIENT = COEFFICIENTS - 1, NOWHERE = COEFFICIENTS, MOST_SIZE = 10, MOST_SYMBOL = LONGEST_CODE + MOST_SIZE };
-enum { MOST_BLOCK = COEFFICIENTS * MOST_SYMBOL / 8 + 9 };
+enum { MOST_BLOCK = COEFFICIENTS * MOST_SYMBOL / 8 + 17 }; /* bytes, of which 8 are fetched too early, and 8 at once */
 _Static_assert(MOST_BLOCK <= (int)BEHIND, "the zeros behind the last byte are enough for a block of nothing but symbols");
 
 /* What the next bits begin with, if that is a code no longer than SHORT: bits 0 to 5 of a word say how long code and number

@@ -15,7 +15,7 @@ struct decoder {
     struct jpeg_errors errors;
     jmp_buf failed;
     int warnings, pictures;
-    uint8_t *pixels; /* of the window, from the column `left` of the picture on */
+    uint8_t *memory, *pixels; /* `pixels` are those of the window, from the column `left` of the picture on */
     size_t room;
     int64_t left, stride;
     struct reader reader;
@@ -38,7 +38,7 @@ static void say_nothing(struct jpeg *jpeg) {
 
 static void discard(struct decoder *decoder) {
     decoder->library->destroy(&decoder->jpeg);
-    free(decoder->pixels);
+    free(decoder->memory);
     free(decoder);
 }
 
@@ -83,8 +83,8 @@ static void give_back(struct decoder *decoder) {
         discard(decoder);
         return;
     }
-    free(decoder->pixels);
-    decoder->pixels = NULL;
+    free(decoder->memory);
+    decoder->memory = NULL;
     decoder->room = 0;
     pthread_mutex_lock(&lock);
     decoder->next = unused;
@@ -95,10 +95,10 @@ static void give_back(struct decoder *decoder) {
 static int make_room(struct decoder *decoder, size_t room) {
     if (room <= decoder->room)
         return 1;
-    free(decoder->pixels);
-    decoder->pixels = malloc(room);
-    decoder->room = decoder->pixels ? room : 0;
-    return decoder->pixels != NULL;
+    free(decoder->memory);
+    decoder->memory = malloc(room);
+    decoder->room = decoder->memory ? room : 0;
+    return decoder->memory != NULL;
 }
 
 /* A file without a table of its own must not be decoded with the one of the file before. What they take is the

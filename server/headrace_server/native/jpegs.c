@@ -26,6 +26,13 @@ struct window {
     int64_t top, left, down, across;
 };
 
+/* A JPEG that is decoded at 1, 1/2, 1/4 or 1/8 of its size. */
+struct jpeg_file {
+    const uint8_t *data;
+    int64_t size, height, width, factor;
+    uint8_t *into; /* where all of it is put; NULL: the decoder has memory of its own */
+};
+
 /* A JPEG, the window of it to be resized, and what of that is wanted, and where. */
 struct picture {
     const uint8_t *data;
@@ -40,6 +47,10 @@ struct picture {
 
 static int64_t least_of(int64_t a, int64_t b) {
     return a < b ? a : b;
+}
+
+static int64_t smaller(int64_t side, int64_t factor) {
+    return (side + factor - 1) / factor;
 }
 
 /* Leaves the columns out that are not seen: a unit beside those that are is needed for the colours of their edge. */
@@ -75,11 +86,12 @@ static int skip_rows(struct decoder *decoder, int64_t count) {
 }
 
 /* Of what is outside the window the codes are read all the same, for their flaws. */
-static int decode_window(struct decoder *decoder, const struct picture *picture, const struct window *seen) {
-    const int64_t below = picture->height - seen->top - seen->down;
-    choose_columns(decoder, seen, picture->width);
-    if (!make_room(decoder, (size_t)((seen->down + 1) * decoder->stride)))
+static int decode_window(struct decoder *decoder, const struct window *seen, uint8_t *into) {
+    const int64_t below = decoder->jpeg.out_height - seen->top - seen->down;
+    choose_columns(decoder, seen, decoder->jpeg.out_width);
+    if (!into && !make_room(decoder, (size_t)((seen->down + 1) * decoder->stride)))
         return 0;
+    decoder->pixels = into ? into : decoder->memory;
     if (!skip_rows(decoder, seen->top) || !read_rows(decoder, 0, seen->down))
         return 0;
     /* whoever skips the last row, too, leaves what is before it unread */
@@ -101,9 +113,9 @@ static int finish(struct decoder *decoder, int read_here) {
     return !decoder->warnings && (!read_here || has_read_all(&decoder->reader));
 }
 
-/* The window into the decoder's pixels, its codes read here or by libjpeg; false for any flaw of the picture, also outside the
- * window. */
-static int decode(struct decoder *decoder, const struct picture *picture, const struct window *seen, int read_here) {
+/* The window of a file's picture into the decoder's pixels, its codes read here or by libjpeg; false for any flaw of the
+ * picture, also outside the window. */
+static int decode(struct decoder *decoder, const struct jpeg_file *file, const struct window *seen, int read_here) {
     const struct libjpeg *library = decoder->library;
     struct jpeg *jpeg = &decoder->jpeg;
     if (setjmp(decoder->failed))
@@ -111,26 +123,28 @@ static int decode(struct decoder *decoder, const struct picture *picture, const 
     decoder->warnings = 0;
     decoder->pictures++;
     forget_tables(jpeg);
-    library->source(jpeg, picture->data, (unsigned long)picture->size);
+    library->source(jpeg, file->data, (unsigned long)file->size);
     if (library->read_header(jpeg, 1) != JPEG_HEADER_READ)
         return 0;
     jpeg->out_colours = JPEG_RGB;
+    jpeg->scale_divisor = (uint32_t)file->factor;
     library->start(jpeg);
-    if (jpeg->out_height != picture->height || jpeg->out_width != picture->width || jpeg->out_components[1] != 3)
+    if (jpeg->out_height != smaller(file->height, file->factor) || jpeg->out_width != smaller(file->width, file->factor) ||
+        jpeg->out_components[1] != 3)
         return 0;
     if (read_here)
         jpeg->codes->read_unit = read_unit_for;
-    return decode_window(decoder, picture, seen) && finish(decoder, read_here);
+    return decode_window(decoder, seen, file->into) && finish(decoder, read_here);
 }
 
 /* As `decode`; where codes are out of the ordinary, libjpeg has the last word. A decoder that failed is not to be used again. */
-static int decode_fast(struct decoder *decoder, const struct picture *picture, const struct window *seen) {
-    if (!decoder->library->leave || !begin_reading(&decoder->reader, picture->data, picture->size))
-        return decode(decoder, picture, seen, 0);
-    if (decode(decoder, picture, seen, 1))
+static int decode_fast(struct decoder *decoder, const struct jpeg_file *file, const struct window *seen) {
+    if (!decoder->library->leave || !begin_reading(&decoder->reader, file->data, file->size))
+        return decode(decoder, file, seen, 0);
+    if (decode(decoder, file, seen, 1))
         return 1;
     decoder->library->leave(&decoder->jpeg);
-    return decode(decoder, picture, seen, 0);
+    return decode(decoder, file, seen, 0);
 }
 
 static struct stretch stretch_of(const struct picture *picture, int64_t length, int64_t size, int64_t skipped) {
@@ -176,7 +190,8 @@ static int make(struct decoder **decoder, const struct picture *picture, int ker
     const struct window seen = seen_window(picture, &down, &across);
     down.before = seen.top - window->top;
     across.before = seen.left - window->left;
-    if (decode_fast(*decoder, picture, &seen))
+    const struct jpeg_file file = {picture->data, picture->size, picture->height, picture->width, .factor = 1};
+    if (decode_fast(*decoder, &file, &seen))
         return resize(*decoder, picture, &seen, &down, &across, kernel, tall_down_first);
     discard(*decoder);
     *decoder = NULL;
@@ -217,4 +232,21 @@ void headrace_make_jpegs(const struct libjpeg *library, struct picture *pictures
     }
     if (decoder)
         give_back(decoder);
+}
+
+/* Decodes one into `out`, its sides divided by the factor and rounded up; whether it could. */
+int headrace_decode_jpeg(const struct libjpeg *library, const uint8_t *data, int64_t size, int64_t height, int64_t width,
+                         int64_t factor, uint8_t *out) {
+    const struct jpeg_file file = {data, size, height, width, factor, out};
+    const struct window all = {0, 0, smaller(height, factor), smaller(width, factor)};
+    const struct glance seen = look(data, size);
+    struct decoder *decoder = seen.height == height && seen.width == width ? borrow(library) : NULL;
+    if (!decoder)
+        return 0;
+    const int made = decode_fast(decoder, &file, &all);
+    if (made)
+        give_back(decoder);
+    else
+        discard(decoder);
+    return made;
 }

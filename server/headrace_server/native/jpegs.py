@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -95,8 +96,39 @@ def _picture(task: JpegTask) -> tuple[int, ...]:
 
 def jpeg_maker(kernel: int, *, tall_down_first: bool) -> JpegMaker | None:
     """None where the library was not compiled, or Pillow's libjpeg cannot be called."""
-    library = loaded()
-    if library is None or ctypes.sizeof(ctypes.c_void_p) != _PICTURE["data"].itemsize:
+    library, functions = loaded(), _libjpeg()
+    if library is None or functions is None:
+        return None
+    glance = ctypes.PyDLL(library._name).headrace_look  # so short that letting go of the lock would cost more
+    glance.argtypes = library.headrace_look.argtypes
+    return JpegMaker(library.headrace_make_jpegs, glance, functions, kernel, tall_down_first)
+
+
+JpegDecoder = Callable[[bytes, int, int, int], NDArray[np.uint8] | None]
+"""The picture of a JPEG of (height, width) pixels, its sides divided by a factor, 1, 2, 4 or 8, and rounded up.
+
+(H, W, 3), uint8, RGB. None where anything in the file is out of the ordinary. Releases the interpreter's lock.
+"""
+
+
+def jpeg_decoder() -> JpegDecoder | None:
+    """None where the library was not compiled, or Pillow's libjpeg cannot be called."""
+    library, functions = loaded(), _libjpeg()
+    if library is None or functions is None:
+        return None
+    function = library.headrace_decode_jpeg
+
+    def decode(data: bytes, height: int, width: int, factor: int) -> NDArray[np.uint8] | None:
+        out = np.empty((-(-height // factor), -(-width // factor), 3), np.uint8)
+        return out if function(functions, data, len(data), height, width, factor, out.ctypes.data) else None
+
+    return decode
+
+
+@cache
+def _libjpeg() -> Any:
+    """The table of functions that libjpeg.h describes; None where it cannot be had."""
+    if ctypes.sizeof(ctypes.c_void_p) != _PICTURE["data"].itemsize:
         return None
     try:
         pillow = ctypes.CDLL(_imaging.__file__)
@@ -105,7 +137,4 @@ def jpeg_maker(kernel: int, *, tall_down_first: bool) -> JpegMaker | None:
         return None
     if (features.version("libjpeg_turbo") or "").partition(".")[0] not in _KNOWN_INSIDE:
         addresses[-1] = None
-    glance = ctypes.PyDLL(library._name).headrace_look  # so short that letting go of the lock would cost more
-    glance.argtypes = library.headrace_look.argtypes
-    functions = (ctypes.c_void_p * len(addresses))(*addresses)
-    return JpegMaker(library.headrace_make_jpegs, glance, functions, kernel, tall_down_first)
+    return (ctypes.c_void_p * len(addresses))(*addresses)

@@ -32,6 +32,7 @@ def loaded() -> ctypes.CDLL | None:
     ]
     text = ctypes.c_char_p
     library.headrace_eighth.argtypes = [text, size, address, size, size]
+    library.headrace_decode_jpeg.argtypes = [address, text, size, size, size, size, address]
     library.headrace_look.argtypes = [address, size]
     library.headrace_make_jpegs.argtypes = [address, address, size, number, number]
     library.headrace_read_run.argtypes = [text, address, size, size, address]
