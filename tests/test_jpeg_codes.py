@@ -127,7 +127,7 @@ def test_pictures_are_made_smaller_as_by_libjpeg(factor: int) -> None:
     ):
         height, width, *_ = simplejpeg.decode_jpeg_header(file)
         image = jpeg.NATIVE(file, height, width, factor)
-        np.testing.assert_array_equal(image, jpeg._with_libjpeg(file, height, width, factor))
+        np.testing.assert_array_equal(image, jpeg.by_libjpeg(file, height, width, factor))
         assert jpeg.NATIVE(file, height + 1, width, factor) is None
         assert jpeg.NATIVE(file, height, width - 1, factor) is None
 
@@ -156,7 +156,7 @@ def test_what_is_odd_libjpeg_reads_and_judges(counting: Counting, kind: str) -> 
     smaller = jpeg.NATIVE(file, *simplejpeg.decode_jpeg_header(file)[:2], 2)
     if is_fine:
         np.testing.assert_array_equal(made, simplejpeg.decode_jpeg(file, "RGB"))
-        np.testing.assert_array_equal(smaller, jpeg._with_libjpeg(file, *simplejpeg.decode_jpeg_header(file)[:2], 2))
+        np.testing.assert_array_equal(smaller, jpeg.by_libjpeg(file, *simplejpeg.decode_jpeg_header(file)[:2], 2))
         assert counting.read_by_libjpeg == 1
     else:
         assert made is None

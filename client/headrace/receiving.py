@@ -13,7 +13,7 @@ import ssl
 import struct
 import sys
 
-_PATIENCE = 512 * 1024
+_PATIENCE = 2 * 1024 * 1024
 """Bytes that are worth waiting for."""
 
 

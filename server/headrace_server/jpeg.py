@@ -22,10 +22,11 @@ def decode_jpeg(data: bytes, height: int, width: int, factor: int = 1) -> NDArra
         image = EIGHTH(data, -(-height // 8), -(-width // 8))
     elif NATIVE is not None:
         image = NATIVE(data, height, width, factor)
-    return _with_libjpeg(data, height, width, factor) if image is None else image
+    return by_libjpeg(data, height, width, factor) if image is None else image
 
 
-def _with_libjpeg(data: bytes, height: int, width: int, factor: int) -> NDArray[np.uint8]:
+def by_libjpeg(data: bytes, height: int, width: int, factor: int) -> NDArray[np.uint8]:
+    """As `decode_jpeg`, by libjpeg-turbo alone."""
     # Of all the sizes that libjpeg offers, in eighths, the least that is not below these: this one.
     down, across = (-(-height // factor), -(-width // factor)) if factor > 1 else (0, 0)
     image: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB", min_height=down, min_width=across, min_factor=factor)
@@ -40,7 +41,7 @@ def equals_libjpeg(native: JpegDecoder, factors: tuple[int, ...]) -> bool:
         data = simplejpeg.encode_jpeg(noise, quality=90, colorsubsampling=subsampling)
         for factor in factors:
             image = native(data, 70, 90, factor)
-            if image is None or not np.array_equal(image, _with_libjpeg(data, 70, 90, factor)):
+            if image is None or not np.array_equal(image, by_libjpeg(data, 70, 90, factor)):
                 return False
     return True
 

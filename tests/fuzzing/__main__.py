@@ -7,16 +7,16 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from fuzzing import decoding, eighths, frames, plans, resampling, together
+from fuzzing import codes, decoding, eighths, frames, plans, resampling
 from fuzzing.runner import Recorder, fuzz, recorded
 
 TARGETS = {
+    "codes": codes.target,
     "decode": decoding.target,
     "eighth": eighths.target,
     "frames": frames.target,
     "plan": plans.target,
     "resample": resampling.target,
-    "together": together.target,
 }
 
 

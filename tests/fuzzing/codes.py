@@ -1,4 +1,4 @@
-"""JPEGs decoded in C one after the other, beside what is made of each by itself."""
+"""JPEGs whose codes are read in C, beside what libjpeg-turbo makes of them by itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jpegs import encoded, encoded_variously, smooth, wide
 
 from fuzzing.mutations import mutated
 from fuzzing.runner import Target
-from headrace_server.decode import decode_scaled
+from headrace_server import jpeg
 from headrace_server.jpeg_runs import NATIVE
 from headrace_server.native import JpegTask
 from headrace_server.resample import resize
@@ -39,11 +39,15 @@ def run(data: bytes) -> str:
     dice = random.Random(zlib.crc32(data))
     window, wanted = _window(dice, height, width), _window(dice, *_SIZE)
     out = np.empty((*wanted[2:], 3), np.uint8)
-    if NATIVE.make([JpegTask(data, height, width, window, _SIZE, False, wanted, out)]) == [False]:
+    factor = dice.choice([factor for factor in (1, 2, 4) if factor == 1 or min(height, width) > 7 * factor])
+    smaller = jpeg.NATIVE(data, height, width, factor) if jpeg.NATIVE is not None else None
+    made = NATIVE.make([JpegTask(data, height, width, window, _SIZE, False, wanted, out)]) == [True]
+    assert made == (smaller is not None), "not the same are left"
+    if not made:
         return "left"
-    image = decode_scaled(data, lambda _height, _width: 1).image
-    whole = resize(cut_out(image, window, 0), _SIZE)
-    assert np.array_equal(out, cut_out(whole, wanted, 0)), "other pixels than one by one"
+    whole = resize(cut_out(jpeg.by_libjpeg(data, height, width, 1), window, 0), _SIZE)
+    assert np.array_equal(out, cut_out(whole, wanted, 0)), "other pixels than by libjpeg"
+    assert np.array_equal(smaller, jpeg.by_libjpeg(data, height, width, factor)), "other pixels where it is smaller"
     return "decoded"
 
 
