@@ -100,7 +100,8 @@ static int decode_window(struct decoder *decoder, const struct window *seen, uin
 
 /* In place of libjpeg's own. */
 static int read_unit_for(struct jpeg *jpeg, int16_t (**blocks)[COEFFICIENTS]) {
-    read_unit(&((struct decoder *)jpeg->client_data)->reader, blocks);
+    if (!read_unit(&((struct decoder *)jpeg->client_data)->reader, blocks))
+        fail(jpeg);
     return 1;
 }
 

@@ -14,7 +14,7 @@ struct reader {
     struct kind kinds[MOST_BLOCKS];
     int blocks, last[MOST_COMPONENTS];
     int64_t left, before_marker; /* so many units are in the scan, and before its next marker */
-    int markers, failed;
+    int markers;
 };
 
 static int64_t bits_left(const struct reader *reader) {
@@ -68,7 +68,7 @@ static int begin_reading(struct reader *reader, const uint8_t *data, int64_t siz
         return 0;
     plan_kinds(reader);
     reader->left = parts_of(headers->height, headers->component[0].down) * parts_of(headers->width, headers->component[0].across);
-    reader->markers = reader->failed = 0;
+    reader->markers = 0;
     begin_scan(&reader->scan, start, data + size);
     begin_interval(reader);
     return 1;
@@ -121,7 +121,8 @@ static int read_blocks(struct reader *reader, int16_t (**blocks)[COEFFICIENTS]) 
     return read_blocks_inlined(reader, blocks);
 }
 
-static int read_next_unit(struct reader *reader, int16_t (**blocks)[COEFFICIENTS]) {
+/* Fills the blocks of the next unit, which are zeros, or passes it if there are none; 0 if anything is wrong with it. */
+static int read_unit(struct reader *reader, int16_t (**blocks)[COEFFICIENTS]) {
     hold_unit(reader);
     if (!reader->left || !read_blocks(reader, blocks))
         return 0;
@@ -129,12 +130,6 @@ static int read_next_unit(struct reader *reader, int16_t (**blocks)[COEFFICIENTS
     return --reader->before_marker || end_interval(reader);
 }
 
-/* Fills the blocks of a unit, which are zeros, or passes it if there are none; nothing any more after a failure. */
-static void read_unit(struct reader *reader, int16_t (**blocks)[COEFFICIENTS]) {
-    reader->failed = reader->failed || !read_next_unit(reader, blocks);
-}
-
-/* Whether all of the scan was read, and nothing was wrong with it. */
 static int has_read_all(const struct reader *reader) {
-    return !reader->failed && !reader->left;
+    return !reader->left;
 }
