@@ -4,7 +4,8 @@
  * half would be guessed wrong. What takes the time is that where a code begins is known only when the one before it has been
  * looked up. So nothing else may have to be waited for: the bits for later symbols are fetched while one is looked up. */
 
-enum { ENDS_BLOCK = 128, LAST_COEFFICIENT = COEFFICIENTS - 1, NOWHERE = COEFFICIENTS, MOST_SIZE = 10, MOST_SYMBOL = LONGEST_CODE + MOST_SIZE };
+enum { ENDS_BLOCK = 128, LAST_COEFFICIENT = COEFFICIENTS - 1, NOWHERE = COEFFICIENTS };
+enum { MOST_SIZE = 10, MOST_SYMBOL = LONGEST_CODE + MOST_SIZE };
 enum { MOST_BLOCK = COEFFICIENTS * MOST_SYMBOL / 8 + 17 }; /* bytes, of which 8 are fetched too early, and 8 at once */
 _Static_assert(MOST_BLOCK <= (int)BEHIND, "the zeros behind the last byte are enough for a block of nothing but symbols");
 
@@ -25,8 +26,10 @@ struct bits {
 
 /* Where coefficients go, and what claims to lie behind the last one. */
 static const uint8_t places[ENDS_BLOCK + COEFFICIENTS] = {
-    0,  1,  8,  16, 9,  2,  3,  10, 17, 24, 32, 25, 18, 11, 4,  5,  12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6,  7,  14, 21, 28,
-    35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62,
+    0,  1,  8,  16, 9,  2,  3,  10, 17, 24, 32, 25, 18, 11, 4,  5,
+    12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6,  7,  14, 21, 28,
+    35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51,
+    58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62,
     [LAST_COEFFICIENT ... ENDS_BLOCK + COEFFICIENTS - 1] = LAST_COEFFICIENT,
 };
 
@@ -52,7 +55,7 @@ INLINED int length_of_both(uint32_t word) {
 /* The number that belongs to a word, in bits that begin with its code: below zero where its first bit is 0. */
 INLINED int16_t number_behind(uint64_t held, uint32_t word) {
     const int ones = (1 << (word >> 8 & 15)) - 1, number = (int)(held >> (64 - length_of_both(word))) & ones;
-    const int is_below = (number - (ones >> 1) - 1) >> 31; /* all bits: not a comparison, of which there might be made a branch */
+    const int is_below = (number - (ones >> 1) - 1) >> 31; /* all bits: no comparison, which might become a branch */
     return (int16_t)(number - (ones & is_below));
 }
 
@@ -74,7 +77,8 @@ INLINED uint64_t fetch(struct bits *bits) {
     return more;
 }
 
-/* Takes a symbol after the first, puts `more` behind the bits, and says where in the block that leads: nowhere, for no symbol. */
+/* Takes a symbol after the first, puts `more` behind the bits, and says where in the block that leads: NOWHERE, if there is
+ * none. */
 INLINED int read_coefficient(struct bits *bits, uint64_t more, const struct codes *codes, int16_t *block, int k) {
     const uint32_t word = word_at(bits->held, codes, 0);
     if (__builtin_expect(!word, 0))

@@ -1,8 +1,8 @@
 /* JPEGs decoded and resized into their places, several in one call, by the libjpeg-turbo that Pillow brings.
  *
  * The pixels are those of libjpeg's own decoding, in full and as it does it by default. What it warns of or fails at is
- * not made: somebody else may say what is wrong. What libjpeg-turbo takes most of the time for is to read the codes, which is done
- * for it here wherever nothing about them is out of the ordinary. */
+ * not made: somebody else may say what is wrong. What libjpeg-turbo takes most of the time for is to read the codes, which
+ * is done for it here wherever nothing about them is out of the ordinary. */
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -138,7 +138,8 @@ static int decode(struct decoder *decoder, const struct jpeg_file *file, const s
     return decode_window(decoder, seen, file->into) && finish(decoder, read_here);
 }
 
-/* As `decode`; where codes are out of the ordinary, libjpeg has the last word. A decoder that failed is not to be used again. */
+/* As `decode`; where codes are out of the ordinary, libjpeg has the last word. A decoder that failed is not to be used
+ * again. */
 static int decode_fast(struct decoder *decoder, const struct jpeg_file *file, const struct window *seen) {
     if (!decoder->library->leave || !begin_reading(&decoder->reader, file->data, file->size))
         return decode(decoder, file, seen, 0);

@@ -67,7 +67,8 @@ static int begin_reading(struct reader *reader, const uint8_t *data, int64_t siz
     if (!start || !headers->height || !headers->width)
         return 0;
     plan_kinds(reader);
-    reader->left = parts_of(headers->height, headers->component[0].down) * parts_of(headers->width, headers->component[0].across);
+    const struct component *largest = &headers->component[0];
+    reader->left = parts_of(headers->height, largest->down) * parts_of(headers->width, largest->across);
     reader->markers = 0;
     begin_scan(&reader->scan, start, data + size);
     begin_interval(reader);

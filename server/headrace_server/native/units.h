@@ -5,7 +5,8 @@
  * Computer Journal 46, 2003): after 100 to 200 bytes, as a rule. So a lane notes the beginnings of the first units that
  * it believes to read, and counts from the one on which the lane before it, of which this is certain, comes to stand. */
 
-enum { LAST = 16, HEAD = 1 << 10, MARGIN = 1 << 11, SHORTEST = 1 << 12 }; /* bytes; the LAST of a scan no lane reads quickly */
+/* Bytes; the LAST of a scan are read symbol by symbol. */
+enum { LAST = 16, HEAD = 1 << 10, MARGIN = 1 << 11, SHORTEST = 1 << 12 };
 enum { MOST_KEPT = BUFFER / LANES * 2, KEPT_ALONE = 1 << 10, MOST_BEGINNINGS = 8 * HEAD };
 _Static_assert(MOST_BLOCKS * COEFFICIENTS * (LONGEST_CODE + 15) < 8 * (MARGIN - BEHIND), "a unit fits into the margin");
 
