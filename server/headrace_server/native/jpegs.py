@@ -29,7 +29,7 @@ _FUNCTIONS = (
     "jpeg_abort_decompress",
 )
 _KNOWN_INSIDE = ("1", "2", "3")
-"""The first numbers of releases of libjpeg-turbo in which `struct jpeg_codes` of libjpeg.h is what it says."""
+"""The first numbers of releases of libjpeg-turbo in which `struct jpeg_codes` is taken to be what libjpeg.h says."""
 _PICTURE = np.dtype(
     [
         (name, np.int64)

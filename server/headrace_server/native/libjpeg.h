@@ -10,7 +10,7 @@ enum { JPEG_VERSION = 62, JPEG_RGB = 2, JPEG_HEADER_READ = 1, JPEG_TABLES = 4 };
 
 struct jpeg;
 
-/* What reads the codes: not a part of the interface, but the same in all releases so far. */
+/* What reads the codes: not a part of the interface, but the same in all sources of it that were looked at. */
 struct jpeg_codes {
     void (*start)(struct jpeg *);
     int (*read_unit)(struct jpeg *, int16_t (**blocks)[64]); /* into blocks of zeros, if there are any */
