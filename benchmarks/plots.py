@@ -15,7 +15,7 @@ mpl.use("Agg")
 from matplotlib import pyplot
 
 _OURS, _OTHERS, _LIMIT = "#1f6f8b", "#b8b8b8", "#e0a458"
-_LIMITS = ("bare", "raw", "full")
+_LIMITS = ("bare", "bare_library", "bare_sent", "raw", "full")
 
 Picture = tuple[str, str, str, Figure, bool]
 """The file's name, the case, the title, the figure, and whether the scale is logarithmic."""

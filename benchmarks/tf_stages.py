@@ -18,7 +18,8 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 import numpy as np
 import tensorflow as tf
 
-from headrace.adapters.generator import from_generator
+from headrace.adapters.direct import iterated_directly
+from headrace.adapters.generator import Passes
 
 _WARM, _BATCHES, _PACED_BATCHES, _RATE = 50, 2000, 300, 72.0
 _ARRAYS = (np.zeros((32, 8, 8, 3), np.uint8), np.zeros(32, np.int64))
@@ -35,7 +36,31 @@ def _paced(rate: float | None) -> Iterator[None]:
 
 
 def _nothing() -> tf.data.Dataset:
-    return tf.data.Dataset.from_tensors(_ARRAYS).repeat()
+    return _plain(tf.data.Dataset.from_tensors(_ARRAYS).repeat())
+
+
+def _generated() -> tf.data.Dataset:
+    return _plain(tf.data.Dataset.from_generator(_batches, output_signature=_SPECS))
+
+
+def _directly() -> tf.data.Dataset:
+    passes = Passes(_batches, _SPECS)
+    return iterated_directly(passes.dataset(), passes)
+
+
+def _in_pipeline() -> tf.data.Dataset:
+    return Passes(_batches, _SPECS).dataset()
+
+
+def _prefetched() -> tf.data.Dataset:
+    return _plain(_in_pipeline().prefetch(tf.data.AUTOTUNE))
+
+
+def _plain(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    options = tf.data.Options()
+    options.experimental_optimization.inject_prefetch = False
+    options.experimental_optimization.map_parallelization = False
+    return dataset.with_options(options)
 
 
 def _batches() -> Generator[Any, None, None]:
@@ -44,19 +69,17 @@ def _batches() -> Generator[Any, None, None]:
 
 
 _STAGES: dict[str, Callable[[], tf.data.Dataset]] = {
+    "to_tf's, without a pipeline": _directly,
     "constants, no generator": _nothing,
-    "TensorFlow's from_generator": lambda: tf.data.Dataset.from_generator(_batches, output_signature=_SPECS),
-    "to_tf's, in the asking thread": lambda: from_generator(_batches, _SPECS),
-    "... and a prefetch behind": lambda: from_generator(_batches, _SPECS).prefetch(tf.data.AUTOTUNE),
+    "TensorFlow's from_generator": _generated,
+    "to_tf's, in the asking thread": _in_pipeline,
+    "... and a prefetch behind": _prefetched,
 }
 
 
 def _cost(dataset: tf.data.Dataset, batches: int, rate: float | None) -> float:
     """Microseconds of CPU time per batch."""
-    options = tf.data.Options()
-    options.experimental_optimization.inject_prefetch = False
-    options.experimental_optimization.map_parallelization = False
-    iterator = iter(dataset.with_options(options))
+    iterator = iter(dataset)
     for _ in range(_WARM):
         next(iterator)
     began = time.process_time()

@@ -25,6 +25,6 @@ def make_slowly(maker: JpegMaker, tasks: Sequence[JpegTask]) -> list[bool]:
 
 if __name__ == "__main__":
     _make = JpegMaker.make
-    JpegMaker.make = make_slowly  # type: ignore[method-assign]
+    JpegMaker.make = make_slowly  # type: ignore[assignment,method-assign]
     workshop._LONGEST_RUN = workshop._SHORTEST_RUN  # as it is where decoding takes the time of a core
     sys.exit(main(["serve", *sys.argv[1:]]))

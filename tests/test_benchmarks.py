@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import copy
+import socket
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from benchmarks import moving_page, report
+from benchmarks.contenders.limits import as_the_server_does
 from benchmarks.figures import Spread, cpu_us_per_image, images_per_second, ratio, spread, together
 from benchmarks.floors import FLOORS
+from benchmarks.processes import Server
 from benchmarks.tables import contenders_table, floors_table, shown_spread, table
 from benchmarks.worker import measure
+from harness import DEADLINE
+from jpegs import encoded, smooth
 
 
 def turn(rate: float, cpu_us: float = 100.0) -> dict[str, float]:
@@ -122,3 +129,17 @@ def test_the_page_on_moving_has_the_code_that_ran_and_its_figures() -> None:
     missing["cases"]["moving"]["contenders"][2]["turns"] = []
     with pytest.raises(KeyError, match="generator"):
         moving_page.page(missing)
+
+
+def test_the_least_of_a_server_sends_what_the_bare_loop_makes(tmp_path: Path) -> None:
+    made = np.empty((4, 32, 32, 3), np.uint8)
+    for number, image in enumerate(made):
+        data = encoded(smooth(60, 80, seed=number))
+        (tmp_path / f"{number}.jpg").write_bytes(data)
+        as_the_server_does(data, image)
+    halves = [made[first::2].tobytes() for first in range(2)]  # of one thread each
+    with Server(["benchmarks.loop_sender", str(tmp_path), "32", "2"]) as sender:
+        host, _, port = sender.address.rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=DEADLINE) as connection:
+            stream = connection.makefile("rb")
+            assert all(stream.read(len(halves[0])) in halves for _ in range(20))

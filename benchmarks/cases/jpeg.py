@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.processes import headrace_server
 from benchmarks.stage import Contender, Stage
-from benchmarks.work import RESIZE, SIDE, Work
+from benchmarks.work import BATCH, BATCH_BYTES, RESIZE, SIDE, Work
 
 TITLE = "jpeg: 500x375 JPEGs to 224x224"
 ALIASED = [{**RESIZE[0], "antialias": False}]
@@ -28,6 +28,14 @@ def contenders(folder: Path, shards: Path) -> list[Contender]:
     loop = {**files, "side": SIDE}
     return [
         Contender("bare", "bare loop, 2 threads, no server", _LIMITS + "decode_loop", loop),
+        Contender("bare_library", "bare loop, libjpeg-turbo by itself", _LIMITS + "full_decode_loop", loop),
+        Contender(
+            "bare_sent",
+            "bare loop, files read, batches sent",
+            _LIMITS + "raw_sockets",
+            {"batch_size": BATCH, "nbytes": BATCH_BYTES},
+            ("benchmarks.loop_sender", str(folder), str(SIDE), str(BATCH)),
+        ),
         Contender("headrace_tf", "headrace, to_tf", _HEADRACE + "tf:to_tf", asked, server),
         Contender(
             "headrace_tf_function", "headrace, to_tf in a tf.function", _HEADRACE + "tf:in_a_function", asked, server

@@ -6,8 +6,9 @@ import itertools
 import queue
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import simplejpeg
@@ -23,15 +24,15 @@ _RING = 8
 """Batches that a thread goes round, as a server's would."""
 RAW_RING = 64
 
-Fill = Callable[[bytes, NDArray[np.uint8]], object]
+Item = TypeVar("Item")
 
 
 def decode_loop(folder: str, side: int, batch_size: int = 32) -> Iterator[tuple[int, int]]:
     """The server's own decoder and resize, on files that are in memory, in two threads."""
-    yield from _in_threads(folder, _as_the_server_does, side, batch_size)
+    yield from _counted(folder, as_the_server_does, side, batch_size)
 
 
-def _as_the_server_does(data: bytes, out: NDArray[np.uint8]) -> None:
+def as_the_server_does(data: bytes, out: NDArray[np.uint8]) -> None:
     if NATIVE is None:
         resize(decode(data), out.shape[:2], out=out)
         return
@@ -43,34 +44,51 @@ def _as_the_server_does(data: bytes, out: NDArray[np.uint8]) -> None:
 
 
 def full_decode_loop(folder: str, side: int, batch_size: int = 32) -> Iterator[tuple[int, int]]:
-    """Every pixel decoded, followed by the same antialiased resize, in two threads."""
+    """Every pixel decoded by libjpeg-turbo, followed by the same antialiased resize, in two threads."""
 
     def fill(data: bytes, out: NDArray[np.uint8]) -> None:
         resize(simplejpeg.decode_jpeg(data, "RGB"), (side, side), out=out)
 
-    yield from _in_threads(folder, fill, side, batch_size)
+    yield from _counted(folder, fill, side, batch_size)
 
 
-def _in_threads(folder: str, fill: Fill, side: int, batch_size: int) -> Iterator[tuple[int, int]]:
-    files = [path.read_bytes() for path in sorted(Path(folder).rglob("*.jpg"))]
+def _counted(
+    folder: str, fill: Callable[[bytes, NDArray[np.uint8]], object], side: int, batch_size: int
+) -> Iterator[tuple[int, int]]:
+    files = [path.read_bytes() for path in jpegs_in(folder)]
     done: queue.Queue[tuple[int, int]] = queue.Queue(maxsize=2)  # between turns the threads wait
-
-    def work(first: int) -> None:
-        buffers = np.empty((_RING, batch_size, side, side, 3), np.uint8)
-        mine = itertools.cycle(files[first::THREADS])
-        for buffer in itertools.cycle(buffers):
-            for slot in buffer:
-                fill(next(mine), slot)
-            done.put((batch_size, buffer.nbytes))
-
-    for first in range(THREADS):
-        threading.Thread(target=work, args=(first,), daemon=True).start()
+    make_batches(files, fill, side, batch_size, lambda batch: done.put((len(batch), batch.nbytes)))
     while True:
         yield done.get()
 
 
+def jpegs_in(folder: str) -> list[Path]:
+    return sorted(Path(folder).rglob("*.jpg"))
+
+
+def make_batches(
+    items: Sequence[Item],
+    fill: Callable[[Item, NDArray[np.uint8]], object],
+    side: int,
+    batch_size: int,
+    deliver: Callable[[NDArray[np.uint8]], object],
+) -> None:
+    """Starts two threads that make batches for ever, of half of the items each; they wait for `deliver`."""
+
+    def work(first: int) -> None:
+        buffers = np.empty((_RING, batch_size, side, side, 3), np.uint8)
+        mine = itertools.cycle(items[first::THREADS])
+        for buffer in itertools.cycle(buffers):
+            for slot in buffer:
+                fill(next(mine), slot)
+            deliver(buffer)
+
+    for first in range(THREADS):
+        threading.Thread(target=work, args=(first,), daemon=True).start()
+
+
 def raw_sockets(address: str, batch_size: int, nbytes: int) -> Iterator[tuple[int, int]]:
-    """`recv_into`, going round as many buffers as a trainer's batches would, from `benchmarks.raw_sender`."""
+    """`recv_into`, going round as many buffers as a trainer's batches would, from a process that sends."""
     host, _, port = address.rpartition(":")
     buffers = [memoryview(bytearray(nbytes)) for _ in range(RAW_RING)]
     with socket.create_connection((host, int(port))) as connection:

@@ -20,7 +20,7 @@ def taken(dataset: Any) -> Iterator[tuple[int, int]]:
     """
     for batch in dataset:
         images = memoryview(batch[0])
-        yield images.shape[0], images.nbytes
+        yield len(images), images.nbytes
 
 
 def in_memory(folder: str) -> Iterator[tuple[int, int]]:

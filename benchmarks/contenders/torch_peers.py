@@ -52,7 +52,7 @@ def data_loader(folder: str, batch_size: int = 32) -> Iterator[tuple[int, int]]:
 
 
 def web_dataset(shards: str, batch_size: int = 32) -> Iterator[tuple[int, int]]:
-    import webdataset as wds  # type: ignore[import-untyped, import-not-found, unused-ignore]
+    import webdataset as wds
 
     cv2.setNumThreads(1)
     urls = [str(path) for path in sorted(Path(shards).glob("*.tar"))]
