@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -101,6 +102,22 @@ def test_a_process_ends_with_its_loop(server: ServerProcess, tmp_path: Path, loo
     assert trainer.seconds_to_the_end() < SECONDS
     assert trainer.errors == ("an error of the trainer's\n" if ending == "error" else "")
     assert trainer.process.returncode == (1 if ending == "error" else 0)
+
+
+ENDING_SLOWLY = """
+import atexit, sys, time
+atexit.register(time.sleep, 1)  # the last of all: daemon threads go on meanwhile
+import headrace
+headrace.connect(sys.argv[1:])
+"""
+
+
+def test_nothing_is_said_of_a_server_that_is_tried_again_while_the_process_ends(server: ServerProcess) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        unused = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    words = [sys.executable, "-c", ENDING_SLOWLY, server.url, unused]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=DEADLINE)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
 def without_resource_sharer(said: str) -> str:

@@ -174,8 +174,8 @@ class Servers:
                 self._leave_out(endpoint, error)
                 self._look_up_again()
                 continue
-            except RuntimeError:  # httpx's, for a client that was closed meanwhile
-                if self.closed:
+            except RuntimeError:  # httpx's, for a client that was closed meanwhile, as all are at the process's end
+                if not endpoint.close.alive:
                     return
                 raise
             with self._lock:
