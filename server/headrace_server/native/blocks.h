@@ -52,11 +52,13 @@ INLINED int length_of_both(uint32_t word) {
     return word & 0x3f;
 }
 
-/* The number that belongs to a word, in bits that begin with its code: below zero where its first bit is 0. */
+/* The number that belongs to a word, in bits that begin with its code: below zero where its first bit is 0. No comparison,
+ * which might become a branch, and shifts by the word as it is: of that a processor looks at nothing but the length. */
 INLINED int16_t number_behind(uint64_t held, uint32_t word) {
-    const int ones = (1 << (word >> 8 & 15)) - 1, number = (int)(held >> (64 - length_of_both(word))) & ones;
-    const int is_below = (number - (ones >> 1) - 1) >> 31; /* all bits: no comparison, which might become a branch */
-    return (int16_t)(number - (ones & is_below));
+    const int others = (int)(~0u << (word >> 8 & 31)); /* the bits that the number does not have */
+    const int number = (int)(held >> (-word & 63)) & ~others;
+    const int is_below = (2 * number + others + 1) >> 31; /* all bits or none */
+    return (int16_t)(number + ((others + 1) & is_below));
 }
 
 INLINED uint32_t word_at(uint64_t held, const struct codes *codes, int first) {
