@@ -56,4 +56,7 @@ def test_sockets_that_are_not_tcp_or_have_gone_are_left_alone() -> None:
     one, other = socket.socketpair()
     with one, other:
         leave_unpaced(one)
+        one.sendall(b"still there")
+        assert other.recv(100) == b"still there"
     leave_unpaced(one)
+    assert one.fileno() == -1
