@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -59,7 +60,7 @@ def read(source: FolderSource, sample: int) -> bytes | None:
 @settings(max_examples=100, deadline=None)
 def test_it_is_what_is_read_one_by_one(source: FolderSource, samples: Sequence[int]) -> None:
     reader = Reader(2, 0)
-    found = reader.read_files([source.file("all", sample) for sample in samples], never)
+    found = reader.read_files(source.files("all", np.array(samples, np.intp)), never)
     assert found == [read(source, sample) for sample in samples]
     reader.close(1)
 
@@ -74,13 +75,13 @@ def test_one_is_read_in_any_case_and_more_while_there_is_time(
     source: FolderSource, patience: float, count: int
 ) -> None:
     assert FILE_RUN is not None
-    run = FILE_RUN([source.file("all", sample) for sample in range(len(SIZES))])
+    run = FILE_RUN(source.files("all", np.arange(len(SIZES))))
     assert len(run.read(patience)) == count
     assert run.at == count - 1
 
 
 def test_a_path_with_a_zero_in_it_is_left(source: FolderSource, reader: Reader) -> None:
-    file = source.file("all", 0)
+    (file,) = source.files("all", np.array([0]))
     assert reader.read_files([file, file._replace(path=b"a\0b")], never) == []
     assert reader.read_files([], never) == []
 

@@ -16,7 +16,7 @@ from jpegs import encoded, encoded_variously, long, smooth, wide
 from numpy.typing import NDArray
 
 from headrace_server import jpeg, jpeg_runs
-from headrace_server.native import JpegMaker, JpegTask, jpegs
+from headrace_server.native import JpegMaker, JpegTask, address_of, jpegs
 
 pytestmark = pytest.mark.skipif(jpeg_runs.NATIVE is None, reason="not compiled")
 
@@ -58,7 +58,7 @@ def window_of(maker: JpegMaker, file: bytes, window: tuple[int, int, int, int]) 
     """(H, W, 3), not resized; None where it was not made."""
     ((height, width),) = maker.look([file])
     out = np.zeros((*window[2:], 3), np.uint8)
-    task = JpegTask(file, height, width, window, window[2:], False, (0, 0, *window[2:]), out)
+    task = JpegTask(file, height, width, window, window[2:], False, (0, 0, *window[2:]), address_of(out))
     return out if maker.make([task]) == [True] else None
 
 

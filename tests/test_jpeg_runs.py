@@ -32,7 +32,7 @@ from headrace_server.cache import ImageCache
 from headrace_server.catalog import Catalog, Dataset
 from headrace_server.decode import Bounds, DecodeError
 from headrace_server.jpeg_runs import JpegRuns
-from headrace_server.native import JpegTask, jpegs
+from headrace_server.native import JpegTask, address_of, jpegs
 from headrace_server.orientation import jpeg_header
 from headrace_server.plans import PlanStore, ResolvedPlan
 from headrace_server.resample import resize
@@ -154,16 +154,18 @@ def slots(plan: ResolvedPlan, count: int) -> NDArray[Any]:
 def together(maker: SampleMaker, files: dict[int, bytes]) -> tuple[NDArray[Any], set[int]]:
     """The images, and the rows of those that were made; the others are zeros."""
     assert jpeg_runs.NATIVE is not None
-    images, made = slots(maker.plan, len(FILES)), set()
+    images, left = slots(maker.plan, len(FILES)), set()
     seen: list[int] = []
     for cuts in JpegRuns(jpeg_runs.NATIVE, maker, np.arange(len(FILES)), images).cut(files):
         seen += cuts
         for row, cut in cuts.items():
-            if cut is not None:
+            if cut is None:
+                left.add(row)
+            else:
                 maker.finish_cut(row, cut, images[row])
-                made.add(row)
-    assert seen == [*files]
-    return images, made
+    in_place = maker.plan.pipeline.ends_with_cut
+    assert seen == [row for row in files if row in left or not in_place]
+    return images, {*files} - left
 
 
 def one_by_one(maker: SampleMaker, sample: int, data: bytes) -> NDArray[Any]:
@@ -270,7 +272,9 @@ def test_every_window_is_cut_from_the_picture(height: int, width: int, kind: str
     out = np.zeros((*size, 3), np.uint8)
     assert jpeg_runs.NATIVE is not None
     assert jpeg_runs.NATIVE.look([file]) == [(height, width)]
-    assert jpeg_runs.NATIVE.make([JpegTask(file, height, width, window, size, False, (0, 0, *size), out)]) == [True]
+    assert jpeg_runs.NATIVE.make(
+        [JpegTask(file, height, width, window, size, False, (0, 0, *size), address_of(out))]
+    ) == [True]
     np.testing.assert_array_equal(out, cut_out(simplejpeg.decode_jpeg(file, "RGB"), window, 0))
 
 
@@ -287,7 +291,9 @@ def test_every_part_of_a_resized_window_is_that_of_the_whole(
     wanted = draw_window(data, *size)
     out = np.zeros((*wanted[2:], 3), np.uint8)
     assert jpeg_runs.NATIVE is not None
-    assert jpeg_runs.NATIVE.make([JpegTask(file, height, width, window, size, bicubic, wanted, out)]) == [True]
+    assert jpeg_runs.NATIVE.make([JpegTask(file, height, width, window, size, bicubic, wanted, address_of(out))]) == [
+        True
+    ]
     part = cut_out(simplejpeg.decode_jpeg(file, "RGB"), window, 0)
     whole = resize(part, size, interpolation="bicubic" if bicubic else "bilinear")
     np.testing.assert_array_equal(out, cut_out(whole, wanted, 0))
@@ -301,7 +307,7 @@ def test_a_rare_subsampling_needs_a_closer_look(factors: tuple[int, ...]) -> Non
     assert jpeg_runs.NATIVE.look([data]) == [(0, 0)]
     assert jpeg_header(data) is not None
     window, out = (0, 0, 4, 4), np.zeros((4, 4, 3), np.uint8)
-    assert jpeg_runs.NATIVE.make([JpegTask(data, 64, 121, window, (4, 4), False, window, out)]) == [False]
+    assert jpeg_runs.NATIVE.make([JpegTask(data, 64, 121, window, (4, 4), False, window, address_of(out))]) == [False]
 
 
 def test_most_jpegs_need_but_a_glance() -> None:

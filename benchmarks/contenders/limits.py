@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from headrace_server.decode import decode
 from headrace_server.jpeg_runs import NATIVE
-from headrace_server.native import JpegTask
+from headrace_server.native import JpegTask, address_of
 from headrace_server.resample import resize
 
 THREADS = 2
@@ -38,7 +38,7 @@ def as_the_server_does(data: bytes, out: NDArray[np.uint8]) -> None:
         return
     ((height, width),) = NATIVE.look([data])
     size = (out.shape[0], out.shape[1])
-    task = JpegTask(data, height, width, (0, 0, height, width), size, False, (0, 0, *size), out)
+    task = JpegTask(data, height, width, (0, 0, height, width), size, False, (0, 0, *size), address_of(out))
     if not all(NATIVE.make([task])):
         raise ValueError("a file of the benchmark is not as it was made")
 

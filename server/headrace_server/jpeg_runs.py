@@ -14,7 +14,7 @@ from headrace_proto.buffers import BufferPool
 from headrace_proto.frame import aligned
 
 from . import resample
-from .native import JpegMaker, JpegTask, jpeg_maker
+from .native import JpegMaker, JpegTask, address_of, jpeg_maker
 from .orientation import jpeg_header
 from .samples import SampleMaker
 from .transforms.base import Cut, Image
@@ -35,44 +35,70 @@ class JpegRuns:
     """The slots; sample `ids[row]` belongs into `images[row]`."""
 
     def cut(self, files: Mapping[int, bytes]) -> Iterator[dict[int, Image | None]]:
-        """The images of these rows' files as the first steps leave them, some at a time; in their slots, if it is all.
+        """The images of these rows' files as the first steps leave them, some at a time.
 
         None stands for those that are for SampleMaker alone: what is not a JPEG, in any way out of the ordinary or
         damaged, turned, too large or to be decoded smaller. The others are what SampleMaker would have made of them.
+        Where there are no more steps they are put into their slots, and their rows left out.
         """
-        tasks: dict[int, JpegTask | None] = {}
+        if self.maker.plan.pipeline.ends_with_cut:
+            yield self._fill(files)
+        else:
+            yield from self._cut_out(files)
+
+    def _fill(self, files: Mapping[int, bytes]) -> dict[int, Image | None]:
+        begin, stride = address_of(self.images), self.images.strides[0]
+        tasks = {
+            row: _task(data, sides, cut, begin + row * stride)
+            for row, data, sides, cut in self._cuts(files)
+            if cut is not None
+        }
+        made = self._make(tasks)
+        return dict.fromkeys(row for row in files if row not in made)
+
+    def _cut_out(self, files: Mapping[int, bytes]) -> Iterator[dict[int, Image | None]]:
         memory = _Memory()
-        for (row, data), size in zip(files.items(), self.native.look([*files.values()]), strict=True):
-            height, width = size if size[0] else _size(data)
-            cut = self._cut(row, height, width)
-            if cut is not None and not (self._in_place or memory.has_room_for(cut)):
+        images: dict[int, Image | None] = {}
+        tasks: dict[int, JpegTask] = {}
+        for row, data, sides, cut in self._cuts(files):
+            if cut is None:
+                images[row] = None
+                continue
+            if not memory.has_room_for(cut):
                 memory.leave()
-                yield self._made(tasks)
-            tasks[row] = None if cut is None else self._task(row, data, (height, width), cut, memory)
+                yield self._made(images, tasks)
+            images[row] = image = memory.take(cut)
+            tasks[row] = _task(data, sides, cut, address_of(image))
+            del image  # whoever it is given to lets its memory be used again
         memory.leave()
-        yield self._made(tasks)
+        yield self._made(images, tasks)
 
-    def _made(self, tasks: dict[int, JpegTask | None]) -> dict[int, Image | None]:
-        """Empties `tasks`: whoever takes the images is the only one that holds them."""
-        rows, wanted = [*tasks], {row: task for row, task in tasks.items() if task is not None}
+    def _made(self, images: dict[int, Image | None], tasks: dict[int, JpegTask]) -> dict[int, Image | None]:
+        """Empties both: whoever takes the images is the only one that holds them."""
+        made = self._make(tasks)
+        found = {row: image if row in made else None for row, image in images.items()}
+        images.clear()
         tasks.clear()
-        made = self.native.make([*wanted.values()]) if wanted else []
-        done = {row: task.out for (row, task), is_made in zip(wanted.items(), made, strict=True) if is_made}
-        return {row: done.get(row) for row in rows}
+        return found
 
-    @property
-    def _in_place(self) -> bool:
-        return self.maker.plan.pipeline.ends_with_cut
+    def _make(self, tasks: Mapping[int, JpegTask]) -> set[int]:
+        """The rows of those that could be made."""
+        made = self.native.make([*tasks.values()]) if tasks else []
+        return {row for row, is_made in zip(tasks, made, strict=True) if is_made}
 
-    def _cut(self, row: int, height: int, width: int) -> Cut | None:
-        if not 0 < height * width <= self.maker.bounds.pixels:
-            return None
-        plan = self.maker.plan
-        return plan.pipeline.cut(height, width, plan.seed, self.maker.epoch, int(self.ids[row]))
+    def _cuts(self, files: Mapping[int, bytes]) -> Iterator[tuple[int, bytes, tuple[int, int], Cut | None]]:
+        """Each row's file, its height and width, and what is to be cut from it, if anything."""
+        plan, most_pixels = self.maker.plan, self.maker.bounds.pixels
+        for (row, data), seen in zip(files.items(), self.native.look([*files.values()]), strict=True):
+            height, width = sides = seen if seen[0] else _size(data)
+            cut = None
+            if 0 < height * width <= most_pixels:
+                cut = plan.pipeline.cut(height, width, plan.seed, self.maker.epoch, int(self.ids[row]))
+            yield row, data, sides, cut
 
-    def _task(self, row: int, data: bytes, sides: tuple[int, int], cut: Cut, memory: _Memory) -> JpegTask:
-        out = self.images[row] if self._in_place else memory.take(cut)
-        return JpegTask(data, *sides, cut.window, cut.size, cut.interpolation == "bicubic", cut.wanted, out)
+
+def _task(data: bytes, sides: tuple[int, int], cut: Cut, out: int) -> JpegTask:
+    return JpegTask(data, *sides, cut.window, cut.size, cut.interpolation == "bicubic", cut.wanted, out)
 
 
 class _Memory:
@@ -121,7 +147,8 @@ def equals_decoding(native: JpegMaker) -> bool:
     out = np.empty((len(files), 30, 20, 3), np.uint8)
     window, wanted = (5, 70, 60, 50), (7, 3, 30, 20)
     tasks = [
-        JpegTask(data, 70, 190, window, (40, 30), False, wanted, image) for data, image in zip(files, out, strict=True)
+        JpegTask(data, 70, 190, window, (40, 30), False, wanted, address_of(image))
+        for data, image in zip(files, out, strict=True)
     ]
     if not all(native.make(tasks)):
         return False

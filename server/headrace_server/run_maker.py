@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import takewhile
@@ -47,51 +47,54 @@ class RunMaker:
                 run.unread = rows
                 return run
             try:
-                first = self._read_some(rows, taker)
-                for cuts in self._cut(first):
-                    if not self._make_each(cuts, run, taker):
+                found = self._read_some(rows, taker)
+                count = len(found)
+                for cuts in self._cut(found):
+                    if not self._make_each(cuts, found, run, taker):
                         return None
             except Exception as error:  # noqa: BLE001 - it becomes the batch's failure
                 run.errors.update(dict.fromkeys(rows, error))
                 return run
-            rows = rows[len(first) :]
+            rows = rows[count:]
         return run
 
-    def _read_some(self, rows: Sequence[int], taker: Taker) -> Sequence[int]:
-        """The first of the rows: those that have been read, or else some whose files it has read now."""
-        there = [*takewhile(lambda row: self.sources[row] is not None, rows)]
-        if there:
-            return there
-        files = self._reads.read_files(rows, taker)
-        for row, data in zip(rows, files, strict=False):
-            self.sources[row] = data
-        return rows[: max(1, len(files))]
+    def _read_some(self, rows: Sequence[int], taker: Taker) -> dict[int, Material | None]:
+        """What the first of the rows are made of, where that is there, or else some files, read now."""
+        there = self.sources[rows[0]] is not None
+        some = [*takewhile(lambda row: (self.sources[row] is not None) == there, rows)]
+        if not there:
+            return dict(zip(some, self._reads.read_files(some, taker), strict=False)) or {some[0]: None}
+        found = {row: self.sources[row] for row in some}
+        for row in some:
+            self.sources[row] = None
+        return found
 
-    def _cut(self, rows: Sequence[int]) -> Iterator[dict[int, Image | None]]:
-        """All the rows, some at a time, with their images as the first step leaves them, where there are such."""
+    def _cut(self, found: Mapping[int, Material | None]) -> Iterator[dict[int, Image | None]]:
+        """The rows still to be made, some at a time, and their images as the first steps leave them, where they do."""
         if self._jpegs is None:
-            yield dict.fromkeys(rows)
+            yield dict.fromkeys(found)
             return
-        files = {row: data for row in rows if isinstance(data := self.sources[row], bytes)}
-        yield dict.fromkeys(row for row in rows if row not in files)
+        files = {row: data for row, data in found.items() if isinstance(data, bytes)}
+        yield dict.fromkeys(row for row in found if row not in files)
         yield from self._jpegs.cut(files)
 
-    def _make_each(self, cuts: dict[int, Image | None], run: Run, taker: Taker) -> bool:
-        """Whether they were wanted to the end. Empties `cuts`, so that no image stays for longer than it is needed."""
+    def _make_each(
+        self, cuts: dict[int, Image | None], found: dict[int, Material | None], run: Run, taker: Taker
+    ) -> bool:
+        """Whether they were wanted to the end. Takes them out of both, so that nothing stays for longer than needed."""
         for row in [*cuts]:
             if not taker.wanted:
                 return False
             try:
-                made = self._make(row, cuts.pop(row), taker)
+                made = self._make(row, cuts.pop(row), found.pop(row), taker)
                 if made.reason is not None:
                     run.replaced[row] = made
             except Exception as error:  # noqa: BLE001 - it becomes the batch's failure
                 run.errors[row] = error
         return True
 
-    def _make(self, row: int, cut: Image | None, taker: Taker) -> Made:
+    def _make(self, row: int, cut: Image | None, source: Material | None, taker: Taker) -> Made:
         sample, out = self._reads.sample(row), self._images[row]
-        source, self.sources[row] = self.sources[row], None
         if cut is not None and self._finish(sample, cut, out):
             return Made(sample)
         if source is None:

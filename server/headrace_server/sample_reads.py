@@ -88,21 +88,15 @@ class SampleReads:
         source, split = self.address.plan.dataset.source, self.address.plan.info.split
         if not isinstance(source, FolderSource):
             return []
-        files = [source.file(split, self.sample(row)) for row in rows[: self._fitting(rows)]]
+        files = source.files(split, self._samples(rows))
+        files = files[: _fitting([file.size for file in files], self.workshop.bounds.file_bytes)]
         return self.workshop.reader.read_files(files, lambda i: self._give_up(rows[i], self.sample(rows[i]), taker))
-
-    def _fitting(self, rows: Sequence[int]) -> int:
-        """How many of the first rows' files are read together: one may be of any size, unless it is refused unread."""
-        total = 0
-        for count, row in enumerate(rows):
-            size = self.address.plan.index.size(self.sample(row))
-            total += size
-            if size > self.workshop.bounds.file_bytes or (count and total > _TOGETHER_BYTES):
-                return count
-        return len(rows)
 
     def sample(self, row: int) -> int:
         return int(self.ids[row])
+
+    def _samples(self, rows: Sequence[int]) -> NDArray[np.int64]:
+        return self.ids[np.fromiter(rows, np.intp, len(rows))]
 
     def _submit_runs(self, rows: Sequence[int], taker: Taker) -> None:
         for run in runs(rows, self.workshop.reader.run):
@@ -130,10 +124,10 @@ class SampleReads:
         def wanted() -> bool:
             return taker.wanted
 
-        samples = [(row, self.sample(row)) for row in rows]
+        files = zip(rows, source.files(split, self._samples(rows)), strict=True)
         return [
-            FileRead(source.file(split, sample), row, wanted, partial(self._give_up, row, sample, taker), done)
-            for row, sample in samples
+            FileRead(file, row, wanted, partial(self._give_up, row, self.sample(row), taker), done)
+            for row, file in files
         ]
 
     def _take_files(self, taker: Taker, files: Mapping[int, bytes | None]) -> None:
@@ -152,6 +146,16 @@ class SampleReads:
         place = {"dataset": plan.dataset.name, "split": plan.info.split, "key": text_of(plan.index.key(sample))[0]}
         reason = "the read has not ended in time (option read_timeout); is the storage there?"
         taker.give_up(row, SampleUnavailable(reason, **place, stage="read"))
+
+
+def _fitting(sizes: Sequence[int], most: int) -> int:
+    """How many of the first files are read together: one may be of any size, up to the most that is read at all."""
+    total = 0
+    for count, size in enumerate(sizes):
+        total += size
+        if size > most or (count and total > _TOGETHER_BYTES):
+            return count
+    return len(sizes)
 
 
 def runs(rows: Sequence[int], length: int) -> list[Sequence[int]]:

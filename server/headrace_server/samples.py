@@ -96,8 +96,6 @@ class SampleMaker:
 
     def finish_cut(self, sample: int, image: NDArray[np.uint8], out: NDArray[Any]) -> None:
         """Fills the slot `out` from what `Pipeline.cut` says. Raises SampleFailed and DecodeError."""
-        if self.plan.pipeline.ends_with_cut:
-            return
         try:
             self.plan.pipeline.finish_cut(image, self._labels(sample), self.plan.seed, self.epoch, sample, out)
         except TransformError as error:

@@ -14,7 +14,7 @@ from fuzzing.mutations import mutated
 from fuzzing.runner import Target
 from headrace_server import jpeg
 from headrace_server.jpeg_runs import NATIVE
-from headrace_server.native import JpegTask
+from headrace_server.native import JpegTask, address_of
 from headrace_server.resample import resize
 from headrace_server.transforms.windows import cut_out
 
@@ -41,7 +41,7 @@ def run(data: bytes) -> str:
     out = np.empty((*wanted[2:], 3), np.uint8)
     factor = dice.choice([factor for factor in (1, 2, 4) if factor == 1 or min(height, width) > 7 * factor])
     smaller = jpeg.NATIVE(data, height, width, factor) if jpeg.NATIVE is not None else None
-    made = NATIVE.make([JpegTask(data, height, width, window, _SIZE, False, wanted, out)]) == [True]
+    made = NATIVE.make([JpegTask(data, height, width, window, _SIZE, False, wanted, address_of(out))]) == [True]
     assert made == (smaller is not None), "not the same are left"
     if not made:
         return "left"

@@ -1,5 +1,6 @@
 """What is written in C, for what no package does at the speed of the hardware."""
 
+from .buffers import address_of
 from .eighth import EighthDecoder, eighth_decoder
 from .jpegs import JpegDecoder, JpegMaker, JpegTask, jpeg_decoder, jpeg_maker
 from .reads import Outcome, ReadThreads, read_threads
@@ -15,6 +16,7 @@ __all__ = [
     "Outcome",
     "ReadThreads",
     "Resampler",
+    "address_of",
     "eighth_decoder",
     "file_run",
     "jpeg_decoder",

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import _imaging, features
 
-from .buffers import address_of, address_of_bytes
+from .buffers import address_of_bytes
 from .loading import loaded
 
 _FUNCTIONS = (
@@ -55,8 +55,8 @@ class JpegTask(NamedTuple):
     bicubic: bool
     wanted: tuple[int, int, int, int]
     """The part of that which is made."""
-    out: NDArray[np.uint8]
-    """(H, W, 3) as `wanted` says, C-contiguous."""
+    out: int
+    """Where memory for it begins: (H, W, 3) as `wanted` says, uint8, C-contiguous."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class JpegMaker:
     def make(self, tasks: Sequence[JpegTask]) -> list[bool]:
         """Fills each `out`, and says of which it could; what is wrong with the others, somebody else must say.
 
-        Releases the interpreter's lock.
+        Whoever calls it holds the memory. Releases the interpreter's lock.
         """
         pictures = np.array([_picture(task) for task in tasks], _PICTURE)
         self.function(self.libjpeg, pictures.ctypes.data, len(pictures), self.kernel, self.tall_down_first)
@@ -91,7 +91,7 @@ class JpegMaker:
 
 def _picture(task: JpegTask) -> tuple[int, ...]:
     data, height, width, window, size, bicubic, wanted, out = task
-    return (address_of_bytes(data), len(data), height, width, *window, *size, bicubic, *wanted, address_of(out), 0)
+    return (address_of_bytes(data), len(data), height, width, *window, *size, bicubic, *wanted, out, 0)
 
 
 def jpeg_maker(kernel: int, *, tall_down_first: bool) -> JpegMaker | None:

@@ -42,15 +42,15 @@ class FolderSource:
     skipped: Mapping[str, int]
     fingerprint: str
 
-    def file(self, split: str, sample: int) -> File:
-        """Where the sample is; `read` gives no other bytes than those of a file of this size and time."""
+    def files(self, split: str, samples: NDArray[np.int64]) -> list[File]:
+        """Where the samples are; `read` gives no other bytes than those of files of these sizes and times."""
         index = self.splits[split]
-        path = b"%b/%b" % (self.root, index.key(sample))
-        return File(path, index.size(sample), int(index.mtimes_ns[sample]))
+        columns = index.keys(samples.tolist()), index.sizes[samples].tolist(), index.mtimes_ns[samples].tolist()
+        return [File(b"%b/%b" % (self.root, key), size, mtime) for key, size, mtime in zip(*columns, strict=True)]
 
     def read(self, split: str, sample: int) -> bytes:
         """The file's bytes; see `Source.read`. Size and time must be those of the index."""
-        path, size, mtime_ns = self.file(split, sample)
+        ((path, size, mtime_ns),) = self.files(split, np.array([sample]))
         key = path[len(self.root) + 1 :]
         try:
             data, status = _read_file(path, size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import cv2
@@ -42,6 +42,7 @@ _STEPS: dict[type[proto.Transform], Callable[[Any, int], Step]] = {
     proto.Grayscale: GrayscaleStep,
 }
 _DECODED = Shape(None, None, 3)
+_SIZES_KEPT = 4096
 _NO_SAMPLE = Sample({}, 0, 0, 0)
 """For the steps that look at none."""
 
@@ -123,7 +124,20 @@ class Pipeline:
 
         And what a crop behind it leaves of that: nothing else need be resized, nor even decoded.
         """
-        sample = Sample({}, seed, epoch, number)
+        if self._draws_for_cut:
+            return self._cut(height, width, Sample({}, seed, epoch, number))
+        return self._cut_of_all(height, width)
+
+    @cached_property
+    def _draws_for_cut(self) -> bool:
+        return any(step.random for step in self.steps[: self._cutting])
+
+    @cached_property
+    def _cut_of_all(self) -> Callable[[int, int], Cut | None]:
+        """`cut` where nothing is drawn: datasets have few sizes of pictures, and some have one."""
+        return lru_cache(_SIZES_KEPT)(lambda height, width: self._cut(height, width, _NO_SAMPLE))
+
+    def _cut(self, height: int, width: int, sample: Sample) -> Cut | None:
         cut = self.steps[0].cut(height, width, sample)
         if cut is None or self._crop_behind is None:
             return cut
