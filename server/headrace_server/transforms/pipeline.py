@@ -130,7 +130,7 @@ class Pipeline:
 
     @cached_property
     def _draws_for_cut(self) -> bool:
-        return any(step.random for step in self.steps[: self._cutting])
+        return self.fixed < self._cutting
 
     @cached_property
     def _cut_of_all(self) -> Callable[[int, int], Cut | None]:
