@@ -70,6 +70,8 @@ static void place(struct picture *picture) {
     picture->window.down += !drawn(20);
     picture->wanted.across += !drawn(20);
     picture->bicubic = (int64_t)drawn(2);
+    picture->mirrored = (int64_t)drawn(2);
+    picture->upside_down = (int64_t)drawn(2);
     picture->out = malloc((size_t)(picture->wanted.down * picture->wanted.across * 3));
 }
 

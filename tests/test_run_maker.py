@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from harness import DEADLINE
 from jpegs import encoded, smooth
 from numpy.typing import NDArray
 
-from headrace_proto.transforms import RandomFlip, RandomResizedCrop
+from headrace_proto.transforms import ColorJitter, RandomFlip, RandomResizedCrop, Transform
 from headrace_server import jpeg_runs
 from headrace_server.address import Address
 from headrace_server.assembly import assemble
@@ -74,10 +74,11 @@ def shop() -> Iterator[Workshop]:
     shop.decoders.close(10)
 
 
-def plan_of(folder: Path, on_error: str = "raise") -> ResolvedPlan:
+def plan_of(folder: Path, on_error: str = "raise", later: Sequence[Transform] = (ColorJitter(0.3),)) -> ResolvedPlan:
+    """`later` are steps that images of a run wait for; without any, all is done together."""
     settings = DatasetSettings(path=folder, on_error=on_error, replace_budget=1)  # type: ignore[arg-type]
     dataset = open_dataset("d", settings, CustomTransforms({}), lambda name, files: None)
-    transforms = [RandomResizedCrop(32).to_json(), RandomFlip().to_json()]
+    transforms = [transform.to_json() for transform in (RandomResizedCrop(32), RandomFlip(), *later)]
     return PlanStore(Catalog([dataset]), CustomTransforms({})).add({"dataset": "d", "transforms": transforms})
 
 
@@ -96,9 +97,12 @@ def expected(plan: ResolvedPlan) -> NDArray[Any]:
     return images
 
 
+@pytest.mark.parametrize("later", [(), (ColorJitter(0.3),)])
 @pytest.mark.parametrize("there", [set(), {*range(COUNT)}, {0, 3, 4, 11}])
-def test_they_are_read_where_they_are_not_there(folder: Path, shop: Workshop, there: set[int]) -> None:
-    plan = plan_of(folder)
+def test_they_are_read_where_they_are_not_there(
+    folder: Path, shop: Workshop, there: set[int], later: Sequence[Transform]
+) -> None:
+    plan = plan_of(folder, later=later)
     maker, images = run_maker(plan, shop)
     for row in there:
         maker.sources[row] = plan.dataset.source.read(plan.info.split, row)
@@ -109,9 +113,12 @@ def test_they_are_read_where_they_are_not_there(folder: Path, shop: Workshop, th
     assert maker.sources == [None] * COUNT  # nothing is held longer than it is needed
 
 
-def test_what_cannot_be_read_or_decoded_is_an_error_of_its_own(folder: Path, shop: Workshop) -> None:
+@pytest.mark.parametrize("later", [(), (ColorJitter(0.3),)])
+def test_what_cannot_be_read_or_decoded_is_an_error_of_its_own(
+    folder: Path, shop: Workshop, later: Sequence[Transform]
+) -> None:
     (folder / "04.jpg").write_bytes(b"no picture at all")
-    plan = plan_of(folder)
+    plan = plan_of(folder, later=later)
     (folder / "07.jpg").unlink()
     maker, images = run_maker(plan, shop)
     run = maker.make(range(COUNT), Wanting())

@@ -98,7 +98,8 @@ class JpegRuns:
 
 
 def _task(data: bytes, sides: tuple[int, int], cut: Cut, out: int) -> JpegTask:
-    return JpegTask(data, *sides, cut.window, cut.size, cut.interpolation == "bicubic", cut.wanted, out)
+    window, size, interpolation, wanted, *flips = cut
+    return JpegTask(data, *sides, window, size, interpolation == "bicubic", wanted, out, *flips)
 
 
 class _Memory:

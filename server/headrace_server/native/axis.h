@@ -58,11 +58,16 @@ static double center_of(const struct stretch *from, int64_t x, int64_t *first, i
     return center;
 }
 
+/* Which pixel of the whole is new pixel x. */
+static int64_t whole_of(const struct axis *axis, const struct stretch *from, int64_t x) {
+    return from->skipped + (from->mirrored ? axis->size - 1 - x : x);
+}
+
 /* Where each new pixel begins and how many old ones it takes. */
 static void span(struct axis *axis, const struct stretch *from, int32_t *counts) {
     for (int64_t x = 0; x < axis->size; x++) {
         int64_t first, end;
-        center_of(from, from->skipped + x, &first, &end);
+        center_of(from, whole_of(axis, from, x), &first, &end);
         axis->first[x] = first - from->before;
         counts[x] = (int32_t)(end - first);
         axis->taps = most(axis->taps, counts[x]);
@@ -76,7 +81,7 @@ static void fill(const struct axis *axis, const struct stretch *from, const int3
     int32_t *weights = axis->weights;
     for (int64_t x = 0; x < axis->size; x++, weights += 2 * axis->pairs) {
         int64_t first, end;
-        const double center = center_of(from, from->skipped + x, &first, &end);
+        const double center = center_of(from, whole_of(axis, from, x), &first, &end);
         double sum = 0;
         for (int i = 0; i < counts[x]; i++)
             sum += exact[i] = filter(((double)(i + first) - center + 0.5) * shrink, from->bicubic);

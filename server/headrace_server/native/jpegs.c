@@ -41,7 +41,8 @@ struct picture {
     struct window window;
     int64_t new_height, new_width, bicubic;
     struct window wanted; /* of the window resized */
-    uint8_t *out;         /* NULL: not to be made */
+    int64_t mirrored, upside_down;
+    uint8_t *out; /* NULL: not to be made */
     int64_t made;
 };
 
@@ -169,19 +170,31 @@ static struct window seen_window(const struct picture *picture, const struct str
     return (struct window){window->top + rows.first, window->left + columns.first, rows.count, columns.count};
 }
 
+static void copy_row(uint8_t *restrict to, const uint8_t *restrict from, int64_t width, int mirrored) {
+    if (!mirrored) {
+        memcpy(to, from, (size_t)width * 3);
+        return;
+    }
+    from += 3 * (width - 1);
+    for (int64_t x = 0; x < width; x++, to += 3, from -= 3)
+        to[0] = from[0], to[1] = from[1], to[2] = from[2];
+}
+
 static int resize(const struct decoder *decoder, const struct picture *picture, const struct window *seen,
                   const struct stretch *down, const struct stretch *across, int kernel, int tall_down_first) {
     const int64_t stride = decoder->stride, out_height = picture->wanted.down, out_width = picture->wanted.across;
+    const int64_t row = out_width * 3, out_stride = picture->upside_down ? -row : row;
     const uint8_t *pixels = decoder->pixels + (seen->left - decoder->left) * 3;
+    uint8_t *const out = picture->out + (picture->upside_down ? (out_height - 1) * row : 0);
     if (!is_resized(picture)) {
         for (int64_t y = 0; y < out_height; y++)
-            memcpy(picture->out + y * out_width * 3, pixels + y * stride, (size_t)out_width * 3);
+            copy_row(out + y * out_stride, pixels + y * stride, out_width, across->mirrored);
         return 1;
     }
     const int64_t less_high = down->length - down->size, less_wide = across->length - across->size;
     const int down_first = tall_down_first && less_high > 0 && less_high > 2 * less_wide;
-    return !headrace_stretch(kernel, down_first, 3, pixels, seen->down, seen->across, stride, down, across, picture->out,
-                             out_height, out_width, out_width * 3);
+    return !headrace_stretch(kernel, down_first, 3, pixels, seen->down, seen->across, stride, down, across, out,
+                             out_height, out_width, out_stride);
 }
 
 /* Whether it was made. A decoder that has failed is of no use any more, and NULL afterwards. */
@@ -189,6 +202,7 @@ static int make(struct decoder **decoder, const struct picture *picture, int ker
     const struct window *window = &picture->window, *wanted = &picture->wanted;
     struct stretch down = stretch_of(picture, window->down, picture->new_height, wanted->top);
     struct stretch across = stretch_of(picture, window->across, picture->new_width, wanted->left);
+    across.mirrored = picture->mirrored != 0;
     const struct window seen = seen_window(picture, &down, &across);
     down.before = seen.top - window->top;
     across.before = seen.left - window->left;

@@ -35,7 +35,8 @@ _PICTURE = np.dtype(
         (name, np.int64)
         for name in (
             *("data", "size", "height", "width", "top", "left", "down", "across", "new_height", "new_width", "bicubic"),
-            *("wanted_top", "wanted_left", "wanted_down", "wanted_across", "out", "made"),
+            *("wanted_top", "wanted_left", "wanted_down", "wanted_across"),
+            *("mirrored", "upside_down", "out", "made"),
         )
     ]
 )
@@ -57,6 +58,8 @@ class JpegTask(NamedTuple):
     """The part of that which is made."""
     out: int
     """Where memory for it begins: (H, W, 3) as `wanted` says, uint8, C-contiguous."""
+    mirrored: bool = False
+    upside_down: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,8 @@ class JpegMaker:
 
 
 def _picture(task: JpegTask) -> tuple[int, ...]:
-    data, height, width, window, size, bicubic, wanted, out = task
-    return (address_of_bytes(data), len(data), height, width, *window, *size, bicubic, *wanted, out, 0)
+    data, height, width, window, size, bicubic, wanted, out, *flips = task
+    return (address_of_bytes(data), len(data), height, width, *window, *size, bicubic, *wanted, *flips, out, 0)
 
 
 def jpeg_maker(kernel: int, *, tall_down_first: bool) -> JpegMaker | None:

@@ -50,13 +50,18 @@ Window = tuple[int, int, int, int]
 
 
 class Cut(NamedTuple):
-    """A window of a picture, the (height, width) that it is resized to, antialiased, if at all, and a part of that."""
+    """A window of a picture, the (height, width) that it is resized to, antialiased, if at all, and a part of that.
+
+    That part may be mirrored then, from left to right, or turned upside down.
+    """
 
     window: Window
     size: tuple[int, int]
     interpolation: str
     """See `headrace_server.resample.resize`."""
     wanted: Window
+    mirrored: bool = False
+    upside_down: bool = False
 
 
 class Step(ABC):

@@ -201,18 +201,29 @@ class RandomFlipStep(Step):
 
     def __init__(self, transform: proto.RandomFlip, index: int) -> None:
         self._p = transform.p
-        self._axis = 1 if transform.axis == "horizontal" else 0
+        self._is_horizontal = transform.axis == "horizontal"
         self._index = index
 
     def shape(self, before: Shape) -> Shape:
         return before
 
     def apply(self, image: Image, sample: Sample, out: Image | None, /) -> Image:
-        if not sample.draws(self._index).chance(self._p):
+        if not self._flips(sample):
             return image
         out = np.empty(image.shape, np.uint8) if out is None else out
-        cv2.flip(image, self._axis, dst=out)
+        cv2.flip(image, 1 if self._is_horizontal else 0, dst=out)
         return out
+
+    def flip_cut(self, cut: Cut, sample: Sample) -> Cut:
+        """A cut, and behind it what `apply` does."""
+        if not self._flips(sample):
+            return cut
+        if self._is_horizontal:
+            return cut._replace(mirrored=not cut.mirrored)
+        return cut._replace(upside_down=not cut.upside_down)
+
+    def _flips(self, sample: Sample) -> bool:
+        return sample.draws(self._index).chance(self._p)
 
 
 class RandomRotationStep(Step):

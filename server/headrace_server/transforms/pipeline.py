@@ -122,22 +122,26 @@ class Pipeline:
     def cut(self, height: int, width: int, seed: int, epoch: int, number: int) -> Cut | None:
         """What the first step does to a picture of this size, where it can be told apart from the others; see there.
 
-        And what a crop behind it leaves of that: nothing else need be resized, nor even decoded.
+        And what a crop behind it leaves of that: nothing else need be resized, nor even decoded. And what flips behind
+        these do to it.
         """
-        if self._draws_for_cut:
-            return self._cut(height, width, Sample({}, seed, epoch, number))
-        return self._cut_of_all(height, width)
+        sample = Sample({}, seed, epoch, number)
+        cut = self._window(height, width, sample) if self._draws_window else self._window_of_all(height, width)
+        if cut is not None:
+            for flip in self._flips_behind:
+                cut = flip.flip_cut(cut, sample)
+        return cut
 
     @cached_property
-    def _draws_for_cut(self) -> bool:
-        return self.fixed < self._cutting
+    def _draws_window(self) -> bool:
+        return self.fixed < self._cropping
 
     @cached_property
-    def _cut_of_all(self) -> Callable[[int, int], Cut | None]:
-        """`cut` where nothing is drawn: datasets have few sizes of pictures, and some have one."""
-        return lru_cache(_SIZES_KEPT)(lambda height, width: self._cut(height, width, _NO_SAMPLE))
+    def _window_of_all(self) -> Callable[[int, int], Cut | None]:
+        """Where nothing is drawn: datasets have few sizes of pictures, and some have one."""
+        return lru_cache(_SIZES_KEPT)(lambda height, width: self._window(height, width, _NO_SAMPLE))
 
-    def _cut(self, height: int, width: int, sample: Sample) -> Cut | None:
+    def _window(self, height: int, width: int, sample: Sample) -> Cut | None:
         cut = self.steps[0].cut(height, width, sample)
         if cut is None or self._crop_behind is None:
             return cut
@@ -152,9 +156,23 @@ class Pipeline:
         return behind if behind.always_inside(*self._scalable.least) else None
 
     @property
+    def _cropping(self) -> int:
+        """How many steps say what the window is and what becomes of it."""
+        return 1 if self._crop_behind is None else 2
+
+    @cached_property
+    def _flips_behind(self) -> tuple[RandomFlipStep, ...]:
+        flips: list[RandomFlipStep] = []
+        for step in self.steps[self._cropping :]:
+            if not isinstance(step, RandomFlipStep):
+                break
+            flips.append(step)
+        return tuple(flips)
+
+    @cached_property
     def _cutting(self) -> int:
         """How many steps `cut` is about."""
-        return 1 if self._crop_behind is None else 2
+        return self._cropping + len(self._flips_behind)
 
     @cached_property
     def ends_with_cut(self) -> bool:
