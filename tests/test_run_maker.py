@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from headrace_server.run_maker import Run, RunMaker
 from headrace_server.sample_reads import SampleReads
 from headrace_server.samples import SampleMaker
 from headrace_server.settings import DatasetSettings
+from headrace_server.sources.folder import File
 from headrace_server.transforms.base import TransformError
 from headrace_server.transforms.custom import CustomTransforms
 from headrace_server.transforms.pipeline import Pipeline
@@ -125,6 +127,32 @@ def test_what_cannot_be_read_or_decoded_is_an_error_of_its_own(
     assert run is not None
     assert {row: type(error) for row, error in run.errors.items()} == {4: SampleUndecodable, 7: SampleVanished}
     assert all(images[row].any() for row in range(COUNT) if row not in run.errors)
+
+
+def test_files_are_held_neither_by_the_next_read_nor_by_an_error(
+    folder: Path, shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for the error's own, which its traceback has."""
+    damaged = b"no picture at all"
+    (folder / "02.jpg").write_bytes(damaged)
+    plan, read_files = plan_of(folder, later=()), shop.reader.read_files
+    files: list[bytes | None] = []
+    held: list[int] = []
+
+    def read(wanted: Sequence[File], late: Callable[[int], None]) -> list[bytes | None]:
+        held.extend(map(sys.getrefcount, files))
+        found = read_files(wanted[:4], late)
+        files.extend(data for data in found if data != damaged)
+        return found
+
+    monkeypatch.setattr(shop.reader, "read_files", read)
+    run = run_maker(plan, shop)[0].make(range(COUNT), Wanting())
+    assert run is not None
+    assert [*run.errors] == [2]
+    held.extend(map(sys.getrefcount, files))
+    alone = [*map(sys.getrefcount, [bytes(1000)])]
+    assert len(files) == COUNT - 1
+    assert {*held} == {*alone}
 
 
 def test_what_cannot_be_decoded_may_be_replaced(folder: Path, shop: Workshop) -> None:

@@ -52,6 +52,7 @@ class RunMaker:
                 for cuts in self._cut(found):
                     if not self._make_each(cuts, found, run, taker):
                         return None
+                found.clear()  # neither the next read nor the traceback of an error is to hold them
             except Exception as error:  # noqa: BLE001 - it becomes the batch's failure
                 run.errors.update(dict.fromkeys(rows, error))
                 return run

@@ -43,6 +43,7 @@ _STEPS: dict[type[proto.Transform], Callable[[Any, int], Step]] = {
 }
 _DECODED = Shape(None, None, 3)
 _SIZES_KEPT = 4096
+"""Of pictures, of all plans together: some two megabytes."""
 _NO_SAMPLE = Sample({}, 0, 0, 0)
 """For the steps that look at none."""
 
@@ -126,7 +127,8 @@ class Pipeline:
         these do to it.
         """
         sample = Sample({}, seed, epoch, number)
-        cut = self._window(height, width, sample) if self._draws_window else self._window_of_all(height, width)
+        steps = self.steps[0], self._crop_behind
+        cut = _window(*steps, height, width, sample) if self._draws_window else _kept_window(*steps, height, width)
         if cut is not None:
             for flip in self._flips_behind:
                 cut = flip.flip_cut(cut, sample)
@@ -135,17 +137,6 @@ class Pipeline:
     @cached_property
     def _draws_window(self) -> bool:
         return self.fixed < self._cropping
-
-    @cached_property
-    def _window_of_all(self) -> Callable[[int, int], Cut | None]:
-        """Where nothing is drawn: datasets have few sizes of pictures, and some have one."""
-        return lru_cache(_SIZES_KEPT)(lambda height, width: self._window(height, width, _NO_SAMPLE))
-
-    def _window(self, height: int, width: int, sample: Sample) -> Cut | None:
-        cut = self.steps[0].cut(height, width, sample)
-        if cut is None or self._crop_behind is None:
-            return cut
-        return cut._replace(wanted=self._crop_behind.window(*cut.size, sample))
 
     @cached_property
     def _crop_behind(self) -> CropStep | None:
@@ -218,6 +209,20 @@ class Pipeline:
 
     def _slot(self, index: int, out: NDArray[Any]) -> NDArray[Any] | None:
         return out if self._in_place and index == len(self.steps) - 1 else None
+
+
+def _window(
+    first: Step, crop_behind: CropStep | None, height: int, width: int, sample: Sample = _NO_SAMPLE
+) -> Cut | None:
+    """What a first step does to a picture of this size, and a crop behind it leaves of that."""
+    cut = first.cut(height, width, sample)
+    if cut is None or crop_behind is None:
+        return cut
+    return cut._replace(wanted=crop_behind.window(*cut.size, sample))
+
+
+_kept_window = lru_cache(_SIZES_KEPT)(_window)
+"""Where nothing is drawn: datasets have few sizes of pictures, and some have one."""
 
 
 def compile_pipeline(
