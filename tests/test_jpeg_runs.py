@@ -280,9 +280,8 @@ def test_every_window_is_cut_from_the_picture(height: int, width: int, kind: str
     out = np.zeros((*size, 3), np.uint8)
     assert jpeg_runs.NATIVE is not None
     assert jpeg_runs.NATIVE.look([file]) == [(height, width)]
-    assert jpeg_runs.NATIVE.make(
-        [JpegTask(file, height, width, window, size, False, (0, 0, *size), address_of(out))]
-    ) == [True]
+    task = JpegTask(file, height, width, window, size, False, (0, 0, *size), address_of(out))
+    assert jpeg_runs.NATIVE.make([task]) == [True]
     np.testing.assert_array_equal(out, cut_out(simplejpeg.decode_jpeg(file, "RGB"), window, 0))
 
 
@@ -299,9 +298,8 @@ def test_every_part_of_a_resized_window_is_that_of_the_whole(
     wanted = draw_window(data, *size)
     out = np.zeros((*wanted[2:], 3), np.uint8)
     assert jpeg_runs.NATIVE is not None
-    assert jpeg_runs.NATIVE.make([JpegTask(file, height, width, window, size, bicubic, wanted, address_of(out))]) == [
-        True
-    ]
+    task = JpegTask(file, height, width, window, size, bicubic, wanted, address_of(out))
+    assert jpeg_runs.NATIVE.make([task]) == [True]
     part = cut_out(simplejpeg.decode_jpeg(file, "RGB"), window, 0)
     whole = resize(part, size, interpolation="bicubic" if bicubic else "bilinear")
     np.testing.assert_array_equal(out, cut_out(whole, wanted, 0))

@@ -26,7 +26,7 @@ _rooms = BufferPool()
 
 @dataclass(frozen=True)
 class JpegRuns:
-    """For one plan and epoch that begins with a window of a picture, resized or as it is, and maybe a part of that."""
+    """For one plan and epoch that begins with what `Cutting` is about."""
 
     native: JpegMaker
     maker: SampleMaker

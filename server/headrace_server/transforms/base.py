@@ -45,6 +45,9 @@ class Sample(NamedTuple):
         return Draws(self.seed, self.epoch, self.number, stream)
 
 
+NO_SAMPLE = Sample({}, 0, 0, 0)
+"""For the steps that look at none."""
+
 Window = tuple[int, int, int, int]
 """(top, left, height, width), in pixels."""
 

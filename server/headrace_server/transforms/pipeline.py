@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -15,12 +15,12 @@ from headrace_proto import transforms as proto
 from headrace_proto.plan import Output
 from headrace_server.decode import MAX_PIXELS, Decoded, Reduction
 
-from .base import Cut, Image, PlanError, Sample, ScalableStep, Shape, Step, TransformError
+from .base import NO_SAMPLE, Cut, Image, PlanError, Sample, ScalableStep, Shape, Step, TransformError
 from .color import ColorJitterStep, GrayscaleStep
 from .custom import CustomTransforms
+from .cutting import Cutting, cutting_of
 from .geometry import (
     CenterCropStep,
-    CropStep,
     RandomCropStep,
     RandomFlipStep,
     RandomResizedCropStep,
@@ -42,10 +42,6 @@ _STEPS: dict[type[proto.Transform], Callable[[Any, int], Step]] = {
     proto.Grayscale: GrayscaleStep,
 }
 _DECODED = Shape(None, None, 3)
-_SIZES_KEPT = 4096
-"""Of pictures, of all plans together: some two megabytes."""
-_NO_SAMPLE = Sample({}, 0, 0, 0)
-"""For the steps that look at none."""
 
 Picture = Image | Decoded
 """An image, or one that was decoded smaller and that no step has seen yet."""
@@ -107,7 +103,7 @@ class Pipeline:
         """The image after the steps before the first random one, the same in every epoch; it may be `out` itself."""
         if isinstance(picture, Decoded) and picture.factor == 1:
             picture = picture.image
-        return self._run(0, self.fixed, picture, _NO_SAMPLE, out) if self.fixed else picture
+        return self._run(0, self.fixed, picture, NO_SAMPLE, out) if self.fixed else picture
 
     def finish(
         self, picture: Picture, labels: Mapping[str, Any], seed: int, epoch: int, sample: int, out: NDArray[Any]
@@ -118,63 +114,27 @@ class Pipeline:
     @property
     def can_cut(self) -> bool:
         """Whether there are pictures of which `cut` says something."""
-        return bool(self.steps) and self.steps[0].cuts
+        return self._cutting is not None
 
     def cut(self, height: int, width: int, seed: int, epoch: int, number: int) -> Cut | None:
-        """What the first step does to a picture of this size, where it can be told apart from the others; see there.
-
-        And what a crop behind it leaves of that: nothing else need be resized, nor even decoded. And what flips behind
-        these do to it.
-        """
-        sample = Sample({}, seed, epoch, number)
-        steps = self.steps[0], self._crop_behind
-        cut = _window(*steps, height, width, sample) if self._draws_window else _kept_window(*steps, height, width)
-        if cut is not None:
-            for flip in self._flips_behind:
-                cut = flip.flip_cut(cut, sample)
-        return cut
+        """What the first steps do to a picture of this size, where that can be told; see `Cutting.cut`."""
+        return None if self._cutting is None else self._cutting.cut(height, width, Sample({}, seed, epoch, number))
 
     @cached_property
-    def _draws_window(self) -> bool:
-        return self.fixed < self._cropping
-
-    @cached_property
-    def _crop_behind(self) -> CropStep | None:
-        """The second step, where it takes a window of whatever a first one has resized."""
-        behind = self.steps[1] if len(self.steps) > 1 else None
-        if self._scalable is None or not isinstance(behind, CropStep):
-            return None
-        return behind if behind.always_inside(*self._scalable.least) else None
-
-    @property
-    def _cropping(self) -> int:
-        """How many steps say what the window is and what becomes of it."""
-        return 1 if self._crop_behind is None else 2
-
-    @cached_property
-    def _flips_behind(self) -> tuple[RandomFlipStep, ...]:
-        flips: list[RandomFlipStep] = []
-        for step in self.steps[self._cropping :]:
-            if not isinstance(step, RandomFlipStep):
-                break
-            flips.append(step)
-        return tuple(flips)
-
-    @cached_property
-    def _cutting(self) -> int:
-        """How many steps `cut` is about."""
-        return self._cropping + len(self._flips_behind)
+    def _cutting(self) -> Cutting | None:
+        return cutting_of(self.steps)
 
     @cached_property
     def ends_with_cut(self) -> bool:
         """Whether what `cut` says is put into the slot, and nothing else is to be done."""
-        return self._in_place and len(self.steps) == self._cutting
+        return self._in_place and self._cutting is not None and len(self.steps) == self._cutting.count
 
     def finish_cut(
         self, image: Image, labels: Mapping[str, Any], seed: int, epoch: int, sample: int, out: NDArray[Any]
     ) -> None:
         """Goes on with what `cut` says, and fills the slot. Raises as `apply` does."""
-        self._finish(self._cutting, image, Sample(labels, seed, epoch, sample), out)
+        assert self._cutting is not None
+        self._finish(self._cutting.count, image, Sample(labels, seed, epoch, sample), out)
 
     def _finish(self, first: int, picture: Picture, sample: Sample, out: NDArray[Any]) -> None:
         image = self._run(first, len(self.steps), picture, sample, out)
@@ -209,20 +169,6 @@ class Pipeline:
 
     def _slot(self, index: int, out: NDArray[Any]) -> NDArray[Any] | None:
         return out if self._in_place and index == len(self.steps) - 1 else None
-
-
-def _window(
-    first: Step, crop_behind: CropStep | None, height: int, width: int, sample: Sample = _NO_SAMPLE
-) -> Cut | None:
-    """What a first step does to a picture of this size, and a crop behind it leaves of that."""
-    cut = first.cut(height, width, sample)
-    if cut is None or crop_behind is None:
-        return cut
-    return cut._replace(wanted=crop_behind.window(*cut.size, sample))
-
-
-_kept_window = lru_cache(_SIZES_KEPT)(_window)
-"""Where nothing is drawn: datasets have few sizes of pictures, and some have one."""
 
 
 def compile_pipeline(
